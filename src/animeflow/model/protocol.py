@@ -1,0 +1,131 @@
+"""What every family must offer. Knows tensors and strings; knows no family, no data set and no recipe.
+
+Conventions: t in [0, 1] with t = 1 noise, float32; latents `[B, C, h, w]` normalised by the codec; velocity = noise - data;
+pixels in [-1, 1] RGB. A family that thinks otherwise converts inside its own `forward`, nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from ..core.conditioning import Conditioning
+
+TextRow = Mapping[str, Tensor]
+"""Frozen features of one caption without a batch axis, at the caption's own length, e.g. `{"t5": [n, 4096], ...}`.
+This is what the cache stores; only the family's text tower knows its names."""
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """Pixels to latents and back, frozen. `encode` gives the mode of the posterior: no draw, so a cache is exact."""
+
+    channels: int
+    stride: int  # pixels per latent cell, along one side
+    fingerprint: str  # hash of weights and normalisation: a cache made by another codec can never be mistaken for ours
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """`[B, 3, H, W]` in [-1, 1] -> normalised latents `[B, C, H/stride, W/stride]`, float32."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Inverse of `encode` as far as the codec can: `[B, C, h, w]` -> `[B, 3, H, W]` in [-1, 1], clamped."""
+
+    def to(self, device: torch.device | str) -> Codec: ...
+
+
+@runtime_checkable
+class TextTower(Protocol):
+    """Captions to frozen features, encoder by encoder."""
+
+    encoders: tuple[str, ...]  # names of the encoders that can be dropped one by one, e.g. ("clip_l", "clip_g", "t5")
+    fingerprint: str  # hash of weights, tokenizers and length policy
+
+    def encode(self, captions: Sequence[str]) -> list[TextRow]:
+        """One row per caption, on the CPU. What else is in the list never changes a row."""
+
+    def collate(self, rows: Sequence[TextRow], *, drop: Sequence[frozenset[str]] | None = None) -> Conditioning:
+        """Rows of one batch -> Conditioning. `drop[i]` names the encoders whose part of row i becomes the family's null."""
+
+    def num_tokens(self, caption: str) -> Mapping[str, tuple[int, int]]:
+        """Per encoder: (tokens of this caption, tokens that the length policy keeps), so that truncation is counted."""
+
+    def to(self, device: torch.device | str) -> TextTower: ...
+
+
+class Backbone(Protocol):
+    """The network that predicts velocity. An `nn.Module`; what Conditioning holds is between it and its text tower."""
+
+    def __call__(self, x_BChw: Tensor, t_B: Tensor, cond: Conditioning) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class SamplingDefaults:
+    """What the family's model card advises."""
+
+    shift: float = 3.0
+    cfg: float = 4.5
+    steps: int = 28
+    negative: str = ""
+
+
+@runtime_checkable
+class Layout(Protocol):
+    """An export format of one family that another program loads. `write` and `read` are a pair: reading gives back what was
+    written, bit for bit, when the dtype is the same."""
+
+    name: str  # "diffusers", "single_file", "comfyui", ...
+
+    def write(
+        self, state: Mapping[str, Tensor], folder: Path, *, dtype: torch.dtype, metadata: Mapping[str, str]
+    ) -> list[Path]:
+        """Write backbone weights (names of `family.backbone().state_dict()`) and whatever the layout carries besides
+        (codec, text encoders, tokenizers, scheduler) into `folder`, which exists and is empty. Returns the files."""
+
+    def read(self, path: Path) -> dict[str, Tensor]:
+        """The backbone state dict back from a file or folder of this layout."""
+
+
+@dataclass(frozen=True)
+class PartSize:
+    """For plans: name of a part and its number of parameters."""
+
+    name: str
+    parameters: int
+    trainable: bool
+
+
+@runtime_checkable
+class Family(Protocol):
+    """One pretrained line of models. Parts are built on first use and then kept."""
+
+    name: str
+    flavour: str
+    patch: int  # latent cells per token, along one side
+    defaults: SamplingDefaults
+
+    def backbone(self) -> nn.Module: ...
+
+    def codec(self) -> Codec: ...
+
+    def text_tower(self) -> TextTower: ...
+
+    def layouts(self) -> Mapping[str, Layout]: ...
+
+    def sizes(self) -> Sequence[PartSize]:
+        """Parameter counts without allocating memory (meta device)."""
+
+    def describe(self) -> Mapping[str, str]:
+        """Identity for manifests and model cards: name, flavour, where weights came from, hashes."""
+
+
+@dataclass(frozen=True)
+class NamedRow:
+    """A cached caption with its features: what the loader hands to `TextTower.collate`."""
+
+    caption: str
+    row: TextRow = field(repr=False)

@@ -1,0 +1,26 @@
+"""One torch thread (two OpenMP threads spin against each other on a small machine) and no network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("WANDB_MODE", "disabled")
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real pictures, tags, tokenizers and small weights; tests that need it are skipped where it is absent."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("ANIMEFLOW_TEST_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip("real pictures are not here: set ANIMEFLOW_TEST_DATA to their folder")
+    return folder
