@@ -1,0 +1,212 @@
+"""The order of data as a pure function: stride scheduling over buckets. Knows uids and bucket names; knows no file and no tensor.
+
+Within a bucket the order is an endless row of permutations, one per epoch of that bucket, so nothing is dropped, nothing is
+padded and visits never differ by more than one. Between buckets the next chunk goes to the smallest virtual finish time
+(images used + jitter * chunk) / images of the bucket, so every bucket keeps its share. The world size never enters: all
+processes plan the same chunks and take slices of them. The whole state is a few integers.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..core import seed as keyed
+from ..core.errors import ConfigError
+from ..core.files import sha256
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Images of one bucket that belong to one optimizer step.
+
+    Attributes:
+        bucket: name, e.g. "1024x1024".
+        uids: identity of every image, in order.
+        visits: how often each has been seen before (0 on the first visit).
+    """
+
+    bucket: str
+    uids: tuple[int, ...]
+    visits: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+    def part(self, rank: int, world: int, micro_batch: int) -> Iterator[Chunk]:
+        """The micro-batches of one process: its slice `[rank::world]`, cut into pieces of `micro_batch`."""
+        uids, visits = self.uids[rank::world], self.visits[rank::world]
+        for start in range(0, len(uids), micro_batch):
+            yield Chunk(self.bucket, uids[start : start + micro_batch], visits[start : start + micro_batch])
+
+
+def accumulation(chunk: int, *, world: int, micro_batch: int) -> int:
+    """Micro-batches per process and chunk. Raises ConfigError, naming the legal values, where the chunk cannot be cut evenly."""
+    if world > 0 and micro_batch > 0 and chunk % (world * micro_batch) == 0:
+        return chunk // (world * micro_batch)
+    micro = [m for m in _divisors(chunk) if m * max(world, 1) <= chunk and chunk % (m * max(world, 1)) == 0]
+    worlds = [w for w in _divisors(chunk) if w * max(micro_batch, 1) <= chunk and chunk % (w * max(micro_batch, 1)) == 0]
+    raise ConfigError(
+        f"{chunk} images of a chunk cannot be cut into micro-batches of {micro_batch} on {world} processes",
+        why="every process takes equally many images of every chunk, so that all make the same number of steps",
+        do=f"with {world} processes use a micro-batch of {_either(micro)}; "
+        f"with micro-batches of {micro_batch} use {_either(worlds)} processes; or change the batch",
+    )
+
+
+def _divisors(number: int) -> list[int]:
+    return [d for d in range(1, number + 1) if number % d == 0]
+
+
+def _either(numbers: Sequence[int]) -> str:
+    return " or ".join(map(str, numbers)) if numbers else "(none is possible)"
+
+
+class _Lane:
+    """One bucket: its uids and the permutation of the epoch it is in. Philox raw bits, so equal under every numpy."""
+
+    def __init__(self, name: str, uids: Sequence[int], seed: int) -> None:
+        self.name, self.seed = name, seed
+        self.uids = np.sort(np.asarray(uids, dtype=np.int64))
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+    def take(self, start: int, count: int) -> tuple[list[int], list[int]]:
+        """uids and visits of positions `start .. start + count` of the endless row."""
+        uids: list[int] = []
+        visits: list[int] = []
+        while count:
+            epoch, offset = divmod(start, len(self))
+            part = self._epoch_order(epoch)[offset : offset + count]
+            uids += self.uids[part].tolist()
+            visits += [epoch] * len(part)
+            start, count = start + len(part), count - len(part)
+        return uids, visits
+
+    def _epoch_order(self, epoch: int) -> np.ndarray:
+        if epoch != self._epoch:
+            bits = np.random.Philox(key=keyed.key(self.seed, "order", self.name, epoch)).random_raw(len(self))
+            self._epoch, self._order = epoch, np.argsort(bits, kind="stable")
+        return self._order
+
+
+class Plan:
+    """An endless, exactly resumable order of optimizer steps.
+
+    Args:
+        buckets: bucket name -> uids of its images. The order of the uids does not matter.
+        seed: of the order. Two plans of the same seed, buckets and batch are the same plan.
+        batch: images per optimizer step over all processes and accumulation.
+        chunks_per_step: a step is cut into this many chunks, each of one bucket of its own; more of them mix aspect ratios
+            inside a step. Fixed by the config, never by the number of processes.
+    """
+
+    def __init__(
+        self, buckets: Mapping[str, Sequence[int]], *, seed: int, batch: int, chunks_per_step: int = 1
+    ) -> None:
+        if chunks_per_step < 1 or batch < 1 or batch % chunks_per_step:
+            raise ConfigError(
+                f"a batch of {batch} images cannot be cut into {chunks_per_step} equal chunks",
+                do=f"use a number of chunks per step that divides the batch: {_either(_divisors(max(batch, 1)))}",
+            )
+        self.seed, self.batch, self.chunks_per_step = seed, batch, chunks_per_step
+        self.chunk = batch // chunks_per_step
+        self._lanes = {name: _Lane(name, uids, seed) for name, uids in sorted(buckets.items()) if len(uids)}
+        if not self._lanes:
+            raise ConfigError("there is no image to train on", do="check the split and the filter, then run catalogue and shard again")
+        self.data = _data_hash(self._lanes)
+        self._used = dict.fromkeys(self._lanes, 0)
+        self._step = 0
+        self._heap = self._queue()
+        small = {name: len(lane) for name, lane in self._lanes.items() if len(lane) < self.chunk}
+        if small:
+            log.warning(
+                "buckets with fewer images than the %d of a chunk show a picture twice within one: %s; "
+                "use fewer buckets or more chunks per step",
+                self.chunk, ", ".join(f"{name} ({count})" for name, count in small.items()),
+            )  # fmt: skip
+
+    def __len__(self) -> int:
+        """Images of one epoch."""
+        return sum(map(len, self._lanes.values()))
+
+    @property
+    def step(self) -> int:
+        return self._step
+
+    @property
+    def images_seen(self) -> int:
+        return self._step * self.batch
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Images per bucket."""
+        return {name: len(lane) for name, lane in self._lanes.items()}
+
+    def next_step(self) -> list[Chunk]:
+        """The chunks of the next optimizer step, and move on."""
+        self._step += 1
+        return [self._next_chunk() for _ in range(self.chunks_per_step)]
+
+    def _next_chunk(self) -> Chunk:
+        _, name = heapq.heappop(self._heap)
+        uids, visits = self._lanes[name].take(self._used[name], self.chunk)
+        self._used[name] += self.chunk
+        heapq.heappush(self._heap, (self._finish(name), name))
+        return Chunk(name, tuple(uids), tuple(visits))
+
+    def _finish(self, name: str) -> float:
+        """Virtual finish time of the next chunk of a bucket, in epochs of it. The jitter keeps equal buckets from marching in step."""
+        used = self._used[name]
+        return (used + keyed.uniform(self.seed, "between", name, used) * self.chunk) / len(self._lanes[name])
+
+    def _queue(self) -> list[tuple[float, str]]:
+        queue = [(self._finish(name), name) for name in self._lanes]
+        heapq.heapify(queue)
+        return queue
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "seed": self.seed,
+            "batch": self.batch,
+            "chunks_per_step": self.chunks_per_step,
+            "data": self.data,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the order: JSON, about a line per bucket, equal on every process."""
+        return {**self._identity(), "step": self._step, "used": dict(self._used)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to a place. Raises ConfigError when the state is of another order (seed, batch or pictures differ)."""
+        different = [name for name, value in self._identity().items() if state.get(name) != value]
+        if different:
+            ours = self._identity()
+            raise ConfigError(
+                "the saved place is of another order of data: "
+                + "; ".join(f"{name} was {state.get(name)!r}, is {ours[name]!r}" for name in different),
+                why="going on would repeat some pictures and leave out others",
+                do="set the values of the saved run, or start a run of another name from its weights",
+            )
+        self._used = {name: int(state["used"][name]) for name in self._lanes}
+        self._step = int(state["step"])
+        self._heap = self._queue()
+
+
+def _data_hash(lanes: Mapping[str, _Lane]) -> str:
+    parts = b"".join(name.encode() + b"\0" + lane.uids.astype("<i8").tobytes() for name, lane in lanes.items())
+    return sha256(parts)[:32]
