@@ -1,0 +1,66 @@
+"""Predict the velocity from data to noise. Knows batches, density and weight; knows no family and no Conditioning key."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..core import seed as keyed
+from ..core.batch import Batch
+from ..flow import density as densities
+from ..flow import path
+from ..flow.density import Density
+from ..flow.weight import Weight
+from .protocol import LossReport, Phase
+
+
+class Velocity:
+    """A recipe of one phase: squared error of the velocity at one keyed (noise, t) per image and visit.
+
+    Args:
+        learner: a module called as `learner(x_BChw, t_B, conditioning)`, returning `[B, C, h, w]`.
+        density: law of t; the SD3 law with floor when not given.
+        weight: w(t), or 1 when not given.
+        seed: of the run; the draws are functions of (seed, uid, visit).
+        patch: latent cells per token along one side, for a shift that grows with the area.
+    """
+
+    def __init__(
+        self,
+        learner: nn.Module,
+        *,
+        density: Density | None = None,
+        weight: Weight | None = None,
+        seed: int = 0,
+        patch: int = 2,
+    ) -> None:
+        self.learner = learner
+        self.density = density if density is not None else densities.sd3_paper()
+        self.weight = weight if weight is not None else Weight()
+        self.seed = seed
+        self.patch = patch
+
+    def phases(self) -> list[Phase]:
+        return [Phase("velocity", self.learner, self.loss)]
+
+    def loss(self, batch: Batch) -> LossReport:
+        """x_t = (1 - t) x0 + t noise,   loss = sum_i w(t_i) mean_Chw (v^_i - (noise_i - x0_i))^2 / global_count
+
+        Path, target, error and weight are float32; an autocast around this reaches only the inside of the learner.
+        """
+        noise, t_B = self.draw(batch)
+        x0 = batch.latents.float()
+        x_t = path.interpolate(x0, noise, t_B)
+        v = self.learner(x_t, t_B, batch.conditioning)
+        error_B = (v.float() - path.velocity(x0, noise)).square().flatten(1).mean(1)
+        loss = (self.weight(t_B) * error_B).sum() / batch.global_count
+        return LossReport(loss, error_B.detach(), t_B)
+
+    def draw(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Noise `[B, C, h, w]` and t `[B]` of every image, drawn on the CPU so that every device trains on the same numbers."""
+        _, channels, h, w = batch.latents.shape
+        images = list(zip(batch.uids, batch.visits, strict=True))
+        noise = torch.stack([keyed.normal((channels, h, w), self.seed, uid, visit, "noise") for uid, visit in images])
+        u = torch.tensor([keyed.uniform(self.seed, uid, visit, "t") for uid, visit in images], dtype=torch.float64)
+        t_B = self.density.quantile(u, tokens=h * w // self.patch**2)
+        return noise.to(batch.latents.device), t_B.to(batch.latents.device)
