@@ -1,0 +1,162 @@
+"""The shape of the house: floors, doors, and what may be imported when. Reads the source; knows what no module does.
+
+Imports go strictly down from floor to floor, which also rules out cycles between rooms. Change a rule here together
+with `docs/architecture.md`, and say why in the commit.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "animeflow"
+
+FLOORS = [
+    {"core"},
+    {"flow", "image", "text"},
+    {"toonworld", "catalogue", "model", "optim"},
+    {"data", "recipe", "sample", "export"},
+    {"train", "evaluate"},
+    {"app"},
+]
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+DOORS = {  # foreign library -> the rooms, or the one module, that may import it
+    "hydra": {"app"},
+    "omegaconf": {"app"},
+    "click": {"app"},
+    "accelerate": {"train"},
+    "webdataset": {"data"},
+    "cv2": {"image", "toonworld"},
+    "PIL": {"image", "sample"},
+    "diffusers": {"model", "export"},
+    "transformers": {"model", "export"},
+    "peft": {"model", "export"},
+    "tokenizers": {"model", "export"},
+    "wandb": {"train/tracker.py"},
+    "duckdb": {"catalogue"},
+    "pyarrow": {"catalogue", "data"},
+}
+TORCH_FREE = ("image", "text", "toonworld", "catalogue")  # they start fast and run in worker processes
+SLOW = ("torch", "diffusers", "transformers", "peft", "accelerate", "wandb", "webdataset", "cv2", "duckdb", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import statement: who asks, for which dotted name, in which line."""
+
+    file: Path
+    name: str
+    line: int
+
+    @property
+    def room(self) -> str:
+        """The room that asks; `""` for the package's own `__init__`."""
+        parts = self.file.relative_to(PACKAGE).parts
+        return parts[0] if len(parts) > 1 else ""
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(ROOT)}:{self.line} imports {self.name}"
+
+
+def imports_of(file: Path) -> Iterator[Import]:
+    """Every import of a module, those inside functions too, with relative names made absolute."""
+    package = ("animeflow", *file.relative_to(PACKAGE).parent.parts)
+    for node in ast.walk(ast.parse(file.read_text(), filename=str(file))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(file, alias.name, node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
+            for alias in node.names:  # `from .. import flow` names a room only in its alias
+                yield Import(file, f"{module}.{alias.name}", node.lineno)
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def every_import() -> list[Import]:
+    return [each for file in modules() for each in imports_of(file)]
+
+
+def test_every_room_has_a_floor():
+    rooms = {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").is_file()}
+    assert rooms <= set(FLOOR), f"rooms without a floor: {sorted(rooms - set(FLOOR))}"
+
+
+def test_imports_only_go_down():
+    wrong = []
+    for each in every_import():
+        parts = each.name.split(".")
+        if parts[0] != "animeflow" or len(parts) < 2 or parts[1] not in FLOOR:
+            continue
+        if not each.room:
+            wrong.append(f"{each}: the package itself imports nothing")
+        elif parts[1] != each.room and FLOOR[parts[1]] >= FLOOR[each.room]:
+            wrong.append(f"{each}: floor {FLOOR[each.room]} reaches for floor {FLOOR[parts[1]]}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_a_foreign_library_has_one_door(library):
+    wrong = [
+        str(each)
+        for each in every_import()
+        if each.name.split(".")[0] == library
+        and not {each.room, each.file.relative_to(PACKAGE).as_posix()} & DOORS[library]
+    ]
+    assert not wrong, f"{library} belongs to {sorted(DOORS[library])}:\n" + "\n".join(wrong)
+
+
+def test_every_module_has_a_noun():
+    nameless = {"utils.py", "util.py", "helpers.py", "helper.py", "misc.py", "common.py"}
+    assert not [file for file in modules() if file.name in nameless]
+
+
+def test_nothing_unpickles():
+    """Pickle runs code from files; torch.load does too unless it is told `weights_only=True`."""
+    wrong = [str(each) for each in every_import() if each.name.split(".")[0] in {"pickle", "dill", "cloudpickle"}]
+    for file in modules():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                safe = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}.get("weights_only")
+                if safe != "True":
+                    wrong.append(f"{file.relative_to(ROOT)}:{node.lineno} calls torch.load without weights_only=True")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_tests_share_the_names_of_rooms():
+    folders = {file.parent.relative_to(ROOT / "tests").parts[0] for file in (ROOT / "tests").glob("*/**/test_*.py")}
+    assert folders <= set(FLOOR), f"test folders that mirror no room: {sorted(folders - set(FLOOR))}"
+
+
+def loaded_after(code: str) -> set[str]:
+    """Which of the slow libraries a fresh interpreter has loaded after running `code`."""
+    report = f"\nimport sys\nprint('loaded:', *[name for name in {SLOW!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.strip().splitlines()[-1].removeprefix("loaded:").split())
+
+
+@pytest.mark.parametrize("room", TORCH_FREE)
+def test_a_room_of_pictures_or_words_does_not_load_torch(room):
+    names = [
+        ".".join(("animeflow", *file.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+        for file in sorted((PACKAGE / room).rglob("*.py"))
+    ]
+    assert "torch" not in loaded_after("\n".join(f"import {name}" for name in names))
+
+
+def test_help_loads_nothing_slow():
+    """`animeflow --help` answers in half a second, which torch forbids. Modules are counted, not seconds."""
+    code = "from animeflow.app.cli import main\nmain(['--help'], standalone_mode=False)"
+    assert loaded_after(code) == set()
