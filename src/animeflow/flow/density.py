@@ -38,10 +38,7 @@ class Uniform:
 
 @dataclass(frozen=True)
 class LogitNormal:
-    """logit t ~ N(mean, std^2): SD3, equation 19. t = sigmoid(mean + std * Phi^-1(u)).
-
-    The SD3 and diffusers scripts write the same numbers with m and s.
-    """
+    """logit t ~ N(mean, std^2), so t = sigmoid(mean + std * Phi^-1(u)): SD3, section 3.1."""
 
     mean: float = 0.0
     std: float = 1.0
@@ -56,7 +53,7 @@ class LogitNormal:
 
 @dataclass(frozen=True)
 class Mode:
-    """t = 1 - u - s (cos^2(pi u / 2) - 1 + u): SD3, equation 20. Note that t falls while u rises.
+    """t = 1 - u - s (cos^2(pi u / 2) - 1 + u): SD3, section 3.1. Note that t falls while u rises.
 
     Monotone, and so a law on [0, 1], for -1 <= s <= 2 / (pi - 2) = 1.75; SD3 uses 1.29.
     """

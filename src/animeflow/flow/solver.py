@@ -1,0 +1,93 @@
+"""Integrate a velocity from noise (t = 1) to data (t = 0). Knows tensors; knows no model, guidance or picture.
+
+    dx/dt = v(x, t);     Euler:  x' = x + (t' - t) v(x, t)
+
+The state and every t are float32. The velocity is never replaced by zero at t = 0: a stage there asks the model at
+t = 0.001, which it was trained for, and nothing is divided by t.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from ..core.errors import ConfigError, did_you_mean
+from . import adaptive, path
+from .runge_kutta import BOSH3, DOPRI5, EULER, HEUN, Tableau, advance, stages
+from .solution import OnStep, Solution, Step, VelocityField, finite_or_raise
+
+SOLVERS = {tableau.name: tableau for tableau in (EULER, HEUN, BOSH3, DOPRI5)}
+T_MIN = 1e-3  # the least t a model is asked at
+RTOL, ATOL, MAX_NFE = 10**-2.5, 10**-3.5, 200
+
+
+def solve(
+    velocity: VelocityField,
+    x_BChw: Tensor,
+    sigmas: Tensor | None = None,
+    *,
+    solver: str = "euler",
+    rtol: float = RTOL,
+    atol: float = ATOL,
+    max_nfe: int = MAX_NFE,
+    on_step: OnStep | None = None,
+) -> Solution:
+    """Integrate `x_BChw` along `velocity`.
+
+    Args:
+        sigmas: falling times to stop at. Without them `bosh3` and `dopri5` choose their own steps from 1 to 0, per sample.
+        rtol, atol, max_nfe: of the adaptive solvers; `max_nfe` bounds each sample's adaptive evaluations.
+        on_step: called before every step with the state and the denoised estimate.
+
+    Raises ConfigError on an unknown solver, a fixed-step one without sigmas, or sigmas that do not fall.
+    """
+    if solver not in SOLVERS:
+        raise ConfigError(
+            f"unknown solver '{solver}'{did_you_mean(solver, SOLVERS)}",
+            where="sample.solver",
+            do=f"use one of {', '.join(SOLVERS)}",
+        )
+    tableau = SOLVERS[solver]
+
+    def asked(x: Tensor, t_B: Tensor) -> Tensor:
+        return velocity(x, t_B.clamp(min=T_MIN)).float()
+
+    if sigmas is not None:
+        return _fixed(asked, x_BChw.float(), sigmas, tableau, on_step)
+    if not tableau.b_error:
+        raise ConfigError(
+            f"solver {solver} needs a schedule",
+            where="sample.steps",
+            do="give sigmas, or use bosh3 or dopri5, which choose their steps",
+        )
+    return adaptive.integrate(asked, x_BChw.float(), tableau, rtol=rtol, atol=atol, max_nfe=max_nfe, on_step=on_step)
+
+
+def _fixed(velocity: VelocityField, x: Tensor, sigmas: Tensor, tableau: Tableau, on_step: OnStep | None) -> Solution:
+    sigmas = sigmas.float()
+    if sigmas.ndim != 1 or len(sigmas) < 2 or not bool((sigmas.diff() < 0).all()):
+        raise ConfigError(
+            f"sigmas do not fall: {sigmas.tolist()}", where="sample.schedule", do="use flow.schedule.sigmas"
+        )
+    size, nfe = x.shape[0], 0
+    times = sigmas.tolist()  # a float32 number survives the way through Python's float and back
+    for i, (now, then) in enumerate(pairwise(times)):
+        t_B = torch.full((size,), now, device=x.device)
+        k = velocity(x, t_B)
+        if on_step:
+            on_step(Step(i, len(times) - 1, t_B, x, path.denoised(x, k, t_B)))
+        # Heun's second slope would be asked at t = 0, so its last interval is Euler's.
+        method = EULER if tableau is HEUN and then == 0 else tableau
+        slopes = stages(velocity, x, t_B, torch.full_like(t_B, now - then), k, method, count=_used(method))
+        x = advance(x, t_B * 0 + (now - then), slopes, method.b)
+        nfe += len(slopes)
+    finite_or_raise(x)
+    counts = torch.full((size,), nfe, dtype=torch.long)
+    return Solution(x, counts, torch.full_like(counts, len(times) - 1), torch.zeros(size, dtype=torch.bool))
+
+
+def _used(tableau: Tableau) -> int:
+    """Stages that the step itself needs; the last one of an embedded pair serves only the error estimate."""
+    return max(i for i, b in enumerate(tableau.b) if b) + 1
