@@ -1,0 +1,114 @@
+"""The command line: one verb, one function. Imports no torch before a verb runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from .. import __version__
+from ..core.errors import AnimeflowError
+
+VERBS = {
+    "demo": "The whole path on drawn pictures, from nothing to a report page. Start here.",
+    "toonworld": "Draw pictures with known truth into a folder.",
+    "catalogue": "Read a folder, a booru dump or sidecars into a catalogue; list what was rejected and why.",
+    "shard": "Cut the catalogue's pictures into buckets and write WebDataset shards.",
+    "cache": "Encode pictures and captions once; only what changed is encoded again.",
+    "plan": "Say what a run would do: parameters, buckets, effective batch, steps, memory. Runs nothing.",
+    "train": "Train, or go on from the newest checkpoint.",
+    "sample": "Make pictures from a run, an export or a diffusers folder.",
+    "export": "Write files that ComfyUI and diffusers load, and a model card.",
+    "report": "Write one page that shows a run: settings, curves, pictures, adherence, cost.",
+    "oracle": "Train the small network that reads drawn attributes back, and test it.",
+}
+
+EPILOG = """\b
+The path:  toonworld -> catalogue -> shard -> cache -> train -> export -> sample -> report
+Settings:  every verb takes KEY=VALUE words over the files in configs/, for example
+             animeflow train experiment=toonworld_tiny optim.lr=2e-4 train.images=5000
+See all:   animeflow plan experiment=toonworld_tiny
+Many GPUs: accelerate launch scripts/train.py experiment=nekofantasia_0_1
+"""
+
+
+def execute(
+    verb: str, overrides: Sequence[str], *, debug: bool = False, dry_run: bool = False, fast: bool = False
+) -> int:
+    """Run one verb and turn errors into exit codes: 0 done, 2 something the user can mend, 1 a bug (with its traceback)."""
+    from ..core import log
+
+    log.setup()
+    try:
+        module = importlib.import_module(f"animeflow.app.verbs.{verb}")
+        options = {"fast": fast} if verb == "demo" else {"dry_run": dry_run}
+        module.run(list(overrides), **options)
+    except AnimeflowError as error:
+        if debug:
+            traceback.print_exc()
+        click.echo(f"error: {error}", err=True)
+        return 2
+    except KeyboardInterrupt:
+        click.echo("stopped; the same command goes on from the last checkpoint", err=True)
+        return 130
+    return 0
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="animeflow")
+def main() -> None:
+    """Train rectified-flow anime models: from pictures to a file that ComfyUI and diffusers load."""
+
+
+def _command(verb: str, about: str) -> click.Command:
+    def callback(overrides: tuple[str, ...], debug: bool, **flags: bool) -> None:
+        sys.exit(execute(verb, overrides, debug=debug, **flags))
+
+    own = ["--fast"] if verb == "demo" else ["--dry-run"]
+    helps = {
+        "--fast": "A minute-long version that proves the path, not the learning.",
+        "--dry-run": "Say what would be done and stop.",
+    }
+    params: list[click.Parameter] = [
+        click.Argument(["overrides"], nargs=-1, metavar="[KEY=VALUE]..."),
+        click.Option(["--debug"], is_flag=True, help="Show the traceback of every error."),
+        *(click.Option([flag], is_flag=True, help=helps[flag]) for flag in own),
+    ]
+    return click.Command(verb, callback=callback, params=params, help=about + _examples(verb), short_help=about)
+
+
+def _examples(verb: str) -> str:
+    examples = {
+        "demo": ["animeflow demo", "animeflow demo --fast", "animeflow demo name=mine train.images=40000"],
+        "toonworld": ["animeflow toonworld toonworld.count=500 toonworld.folder=drawn"],
+        "catalogue": [
+            "animeflow catalogue experiment=pictures_tiny catalogue.root=my_pictures",
+            "animeflow catalogue catalogue=danbooru catalogue.root=files catalogue.posts=posts.jsonl",
+        ],
+        "shard": ["animeflow shard experiment=pictures_tiny", "animeflow shard data/buckets=nekofantasia"],
+        "cache": ["animeflow cache experiment=pictures_tiny", "animeflow cache --dry-run experiment=pictures_tiny"],
+        "plan": ["animeflow plan experiment=nekofantasia_0_1"],
+        "train": [
+            "animeflow train experiment=pictures_tiny",
+            "accelerate launch scripts/train.py experiment=nekofantasia_0_1",
+        ],
+        "sample": [
+            "animeflow sample name=toonworld 'sample.prompts=[\"1girl, blue hair, smile, beach\"]'",
+            "animeflow sample sample.source=path/to/diffusers_folder sample.solver=dopri5",
+        ],
+        "export": ["animeflow export name=toonworld export.dtype=bf16"],
+        "report": ["animeflow report name=toonworld"],
+        "oracle": ["animeflow oracle"],
+    }
+    lines = "\n".join(f"  {line}" for line in examples[verb])
+    return f"\n\n\b\nExamples:\n{lines}"
+
+
+for _verb, _about in VERBS.items():
+    main.add_command(_command(_verb, _about))
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""From words on a command line to one resolved config. The door to Hydra; knows no object that a config describes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ConfigError, did_you_mean
+
+
+def config_folder() -> Path:
+    """`configs/` beside the package in an installed wheel, at the top of the checkout in a development install."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "configs", package.parents[1] / "configs"):
+        if (folder / "animeflow.yaml").is_file():
+            return folder
+    raise ConfigError("the configs folder is missing", where=str(package), do="reinstall animeflow")
+
+
+def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The resolved config as plain dicts and lists. Raises ConfigError with a did-you-mean for an unknown key or choice."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for override in overrides:
+        if "=" not in override:
+            raise ConfigError(f"'{override}' is not of the form KEY=VALUE", do="for example: optim.lr=2e-4")
+    folder = config_folder()
+    try:
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            config = hydra_compose("animeflow", overrides=list(overrides))
+            resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explained(error, overrides, folder) from error
+    assert isinstance(resolved, dict)
+    return resolved
+
+
+def choices(folder: Path, group: str) -> list[str]:
+    """Names that can stand behind `group=`."""
+    return sorted(path.stem for path in (folder / group).glob("*.yaml"))
+
+
+def _explained(error: Exception, overrides: Sequence[str], folder: Path) -> ConfigError:
+    """Hydra's messages in our form, with the nearest known word."""
+    text = str(error)
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if (folder / key).is_dir() and value not in choices(folder, key):
+            known = choices(folder, key)
+            return ConfigError(
+                f"unknown {key} '{value}'{did_you_mean(value, known)}", do=f"choose one of: {', '.join(known)}"
+            )
+        if (
+            f"'{key}'" in text
+            or f"Could not override '{key}'" in text
+            or re.search(rf"Key '{re.escape(key.split('.')[-1])}'", text)
+        ):
+            known = list(_keys(folder))
+            return ConfigError(
+                f"unknown setting '{key}'{did_you_mean(key, known)}", do="see the files in configs/ or animeflow plan"
+            )
+    return ConfigError(text.strip().splitlines()[0], where="config")
+
+
+def _keys(folder: Path) -> Iterator[str]:
+    """Every dotted key of the default config, for suggestions."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        config = OmegaConf.to_container(hydra_compose("animeflow"), resolve=False)
+    assert isinstance(config, dict)
+    yield from flat_keys(config)
+    yield from (path.name for path in folder.iterdir() if path.is_dir())
+
+
+def flat_keys(node: dict, prefix: str = "") -> Iterator[str]:
+    for key, value in node.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from flat_keys(value, f"{prefix}{key}.")
+
+
+def flat(node: dict, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys to leaf values, for comparing two configs."""
+    out: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            out |= flat(value, f"{prefix}{key}.")
+        else:
+            out[f"{prefix}{key}"] = value
+    return out

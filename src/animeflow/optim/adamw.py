@@ -1,0 +1,43 @@
+"""AdamW with float32 state, as a constructor whose arguments are the config. Knows torch; knows no schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..core.errors import ConfigError
+from .groups import decay_groups
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """Full AdamW (Loshchilov and Hutter, arXiv 1711.05101): both moments elementwise, in the parameters' float32.
+
+    Args:
+        lr: peak learning rate; the schedule multiplies it.
+        betas, eps: of the moments and the denominator.
+        weight_decay: decoupled, on matrices and convolutions only.
+    """
+
+    lr: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0:
+            raise ConfigError(f"learning rate {self.lr} is not above 0", where="optim.lr")
+
+    def build(self, module: nn.Module) -> torch.optim.AdamW:
+        """The optimizer over every trainable parameter of `module`. Raises ConfigError where weights are not float32."""
+        low = [name for name, p in module.named_parameters() if p.requires_grad and p.dtype != torch.float32]
+        if low:
+            raise ConfigError(
+                f"{len(low)} trainable tensors are not float32, {low[0]} first",
+                why="at a usual learning rate most updates of a bf16 weight round to nothing",
+                do="cast the learner to float32; bf16 belongs to autocast (train.precision=bf16)",
+            )
+        groups = decay_groups(module, weight_decay=self.weight_decay)
+        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=True)

@@ -1,0 +1,110 @@
+"""A resumable state on disk, whole or absent, bit for bit. Knows tensors and JSON; knows no model. Never an export.
+
+A folder `checkpoints/<images>/` with one safetensors file per group, `state.json`, and `MANIFEST.json` with the hash of each.
+A reader takes the newest folder whose manifest verifies; nothing here is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..core import files
+from ..core.errors import DataError
+
+log = logging.getLogger(__name__)
+
+
+def save(
+    root: Path, images: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], *, keep: int = 2
+) -> Path:
+    """Write `root/<images>/` atomically, then delete all but the newest `keep` (at least 1) verified ones."""
+    folder = root / f"{images:012d}"
+    with files.atomic_folder(folder) as temporary:
+        for group, values in tensors.items():
+            save_file(
+                {name: value.detach().cpu().contiguous() for name, value in values.items()},
+                temporary / f"{group}.safetensors",
+            )
+        files.write_json(temporary / "state.json", dict(state))
+        names = sorted(path.name for path in temporary.iterdir())
+        manifest = {
+            name: {"bytes": (temporary / name).stat().st_size, "sha256": files.sha256_file(temporary / name)}
+            for name in names
+        }
+        files.write_json(temporary / "MANIFEST.json", {"format": 1, "images": images, "files": manifest})
+    for old in list_folders(root)[: -max(keep, 1)]:
+        shutil.rmtree(old)
+    return folder
+
+
+def list_folders(root: Path) -> list[Path]:
+    """Checkpoint folders by images seen, oldest first."""
+    return sorted(path for path in root.glob("[0-9]*") if path.is_dir()) if root.is_dir() else []
+
+
+def verify(folder: Path) -> str | None:
+    """Why this checkpoint cannot be used, or None when every file is what its manifest says."""
+    manifest = folder / "MANIFEST.json"
+    if not manifest.is_file():
+        return "it has no MANIFEST.json"
+    for name, facts in files.read_json(manifest)["files"].items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != facts["bytes"] or files.sha256_file(path) != facts["sha256"]:
+            return f"{name} is not the file that was written"
+    return None
+
+
+def newest(root: Path) -> Path | None:
+    """The newest checkpoint that verifies; broken ones are named in the log and passed over."""
+    for folder in reversed(list_folders(root)):
+        problem = verify(folder)
+        if problem is None:
+            return folder
+        log.warning("checkpoint %s is not used: %s", folder, problem)
+    return None
+
+
+def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """`(tensors by group, state)` of a checkpoint. Raises DataError when it does not verify."""
+    problem = verify(folder)
+    if problem:
+        raise DataError(
+            f"this checkpoint is broken: {problem}", where=str(folder), do="resume from an older one, or start anew"
+        )
+    tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
+    return tensors, files.read_json(folder / "state.json")
+
+
+def flatten_optimizer(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
+    """Optimizer state as `parameter name/state name -> tensor`, so that another grouping of parameters can still load it."""
+    flat = {}
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            flat[f"{names[parameter]}/{key}"] = value if isinstance(value, Tensor) else torch.tensor(value)
+    return flat
+
+
+def unflatten_optimizer(
+    optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str], flat: Mapping[str, Tensor]
+) -> None:
+    """Inverse of `flatten_optimizer`, into an optimizer built over the same named parameters."""
+    by_name = {name: parameter for parameter, name in names.items()}
+    for key, value in flat.items():
+        name, field = key.rsplit("/", 1)
+        if name not in by_name:
+            raise DataError(f"the checkpoint's optimizer knows a parameter '{name}' that this learner lacks")
+        parameter = by_name[name]
+        # AdamW's step counter stays on the CPU unless it is fused or capturable; the moments live with their parameter.
+        optimizer.state[parameter][field] = (
+            value.to(parameter.device) if value.ndim or parameter.is_cuda else value.clone()
+        )
