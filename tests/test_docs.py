@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import click
 import pytest
 
 from animeflow.app.cli import main
+from animeflow.app.compose import compose
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -66,16 +68,36 @@ def test_named_make_targets_exist(page):
 
 @each_page
 def test_named_experiments_exist(page):
-    named = set(re.findall(r"\bexperiment=(\w+)", code_of(page)))
+    named = set(re.findall(r"\bexperiment=(\w+)", code_of(page))) - {"NAME"}
     missing = [name for name in named if not (ROOT / "configs" / "experiment" / f"{name}.yaml").is_file()]
     assert not missing, f"no such experiment: {missing}"
 
 
+def commands_in(text: str) -> list[list[str]]:
+    """The KEY=VALUE words of every command line in `text` that runs a verb, by its name or by its script."""
+    lines = re.findall(r"^\s*(?:accelerate launch .*scripts/|animeflow )[a-z]+(?:\.py)?\b(.*)$", text, re.MULTILINE)
+    words = [[word for word in shlex.split(line, comments=True) if not word.startswith("-")] for line in lines]
+    return [each for each in words if each and all("=" in word for word in each)]
+
+
+@each_page
+def test_shown_commands_compose(page):
+    for overrides in commands_in(code_of(page)):
+        compose(overrides)
+
+
+def test_examples_in_help_compose():
+    shown = [overrides for command in main.commands.values() for overrides in commands_in(command.help or "")]
+    assert shown
+    for overrides in shown:
+        compose(overrides)
+
+
 @each_page
 def test_named_files_of_the_checkout_exist(page):
-    """A path in code that starts with one of our folders is a promise, too (generated and starred ones aside)."""
-    named = set(re.findall(r"(?<![\w./-])((?:src|scripts|configs|tests|docker|benchmarks)/[\w./-]*\w)", code_of(page)))
-    missing = [name for name in named if not (ROOT / name).exists()]
+    """A path in code that starts with one of our folders is a promise, too; `<room>` and `VERB` are placeholders."""
+    paths = re.findall(r"(?<![\w./-])((?:src|scripts|configs|tests|docker|benchmarks)/[\w./*<>-]*\w)", code_of(page))
+    missing = [path for path in set(paths) if not re.search(r"[*<>]|VERB|NAME", path) and not (ROOT / path).exists()]
     assert not missing, f"no such file: {sorted(missing)}"
 
 
