@@ -1,0 +1,252 @@
+"""Prompts to pictures. Knows the Family protocol and the solvers; knows no family, no checkpoint and no run.
+
+noise(seed, C, h, w) -> solve(guided velocity) -> codec.decode -> uint8
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import __version__
+from ..core import seed as keyed
+from ..core.errors import ConfigError
+from ..flow import schedule as schedules
+from ..flow.guidance import guided
+from ..flow.solution import OnStep, Solution
+from ..flow.solver import ATOL, MAX_NFE, RTOL, solve
+from ..model.protocol import Family, TextRow
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture and all that is needed to draw it again.
+
+    Attributes:
+        pixels: uint8 RGB `[H, W, 3]`.
+        recipe: JSON values: prompt, negative, seed, height, width, solver, schedule, steps, nfe, cfg, shift, model, ...
+    """
+
+    pixels: np.ndarray
+    recipe: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to sample. What is None is the family's own default.
+
+    Args:
+        solver: `euler` or `heun` (with `steps`), `bosh3` or `dopri5` (choose their steps; with `steps`, that fixed grid).
+        steps, schedule, shift: of the fixed grid, see flow/schedule.py. An adaptive solver reads none of them.
+        cfg: guidance; 1 turns it off and halves the cost.
+        negative: the negative prompt; the family's when None.
+        rtol, atol, max_nfe: of the adaptive solvers.
+        joined: both halves of guidance in one forward; False needs half the memory.
+    """
+
+    solver: str = "euler"
+    steps: int | None = None
+    schedule: str = "linear"
+    cfg: float | None = None
+    shift: float | None = None
+    negative: str | None = None
+    rtol: float = RTOL
+    atol: float = ATOL
+    max_nfe: int = MAX_NFE
+    joined: bool = True
+
+
+def generate(
+    family: Family,
+    prompts: Sequence[str],
+    *,
+    height: int,
+    width: int,
+    seeds: Sequence[int] = (0,),
+    pair: bool = False,
+    solver: str = "euler",
+    steps: int | None = None,
+    schedule: str = "linear",
+    cfg: float | None = None,
+    shift: float | None = None,
+    negative: str | None = None,
+    rtol: float = RTOL,
+    atol: float = ATOL,
+    max_nfe: int = MAX_NFE,
+    batch_size: int = 4,
+    joined: bool = True,
+    device: torch.device | str | None = None,
+    backbone: nn.Module | None = None,
+    autocast: torch.dtype | None = None,
+    progress: Callable[[int], None] | None = None,
+    on_step: OnStep | None = None,
+) -> list[Sample]:
+    """Every prompt with every seed, prompt by prompt; with `pair=True` prompt i with seed i.
+
+    The noise of a picture is keyed by its seed and size alone, so the batch it is drawn in does not change it.
+
+    Args:
+        height, width: pixels; multiples of codec stride x patch.
+        device: where to work; where the backbone is, when None. A given `backbone` is never moved.
+        backbone: weights to use instead of the family's, e.g. those in training or their average.
+        autocast: dtype for the forward passes, e.g. torch.bfloat16; None leaves it to the weights.
+        progress: called with the number of pictures that have just been finished.
+        on_step: called before every solver step of every batch, for previews.
+
+    Other arguments are those of `Settings`. Raises ConfigError on an impossible size or setting.
+    """
+    settings = Settings(solver, steps, schedule, cfg, shift, negative, rtol, atol, max_nfe, joined)
+    chosen = _with_defaults(settings, family)
+    latent_h, latent_w = _latent_size(family, height, width)
+    requests = _requests(prompts, seeds, pair)
+    net = family.backbone() if backbone is None else backbone
+    if device is not None and backbone is None:
+        net = net.to(device)
+    where = next(net.parameters()).device
+    codec = family.codec().to(where)
+    samples: list[Sample] = []
+    with _at_rest(net), torch.no_grad():
+        rows = _text_rows(family, [prompt for prompt, _ in requests] + [_negative(chosen)], where)
+        for start in range(0, len(requests), batch_size):
+            part = requests[start : start + batch_size]
+            noise = torch.stack([initial_noise(seed, codec.channels, latent_h, latent_w) for _, seed in part]).to(where)
+            with torch.autocast(where.type, dtype=autocast, enabled=autocast is not None):
+                solution = _solve(family, net, noise, [prompt for prompt, _ in part], rows, chosen, on_step)
+            pixels = to_uint8(codec.decode(solution.x))
+            for i, (prompt, seed) in enumerate(part):
+                recipe = _recipe(family, prompt, seed, height, width, chosen, solution, i)
+                samples.append(Sample(pixels[i], recipe))
+            if progress:
+                progress(len(part))
+    return samples
+
+
+def initial_noise(seed: int, channels: int, h: int, w: int) -> Tensor:
+    """`[C, h, w]` float32 on the CPU: the same for the same seed and size on every machine and in every batch."""
+    return keyed.normal((channels, h, w), seed, "sample")
+
+
+def to_uint8(pixels_B3HW: Tensor) -> np.ndarray:
+    """Pixels in [-1, 1] -> uint8 `[B, H, W, 3]`, rounded to the nearest."""
+    scaled = (pixels_B3HW.float().clamp(-1, 1) + 1) * 127.5
+    return scaled.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _with_defaults(settings: Settings, family: Family) -> Settings:
+    """The settings as they will be used: nothing None but the steps of an adaptive solver."""
+    defaults = family.defaults
+    adaptive = settings.solver in ("bosh3", "dopri5") and settings.steps is None
+    return replace(
+        settings,
+        steps=None if adaptive else (defaults.steps if settings.steps is None else settings.steps),
+        cfg=defaults.cfg if settings.cfg is None else settings.cfg,
+        shift=defaults.shift if settings.shift is None else settings.shift,
+        negative=defaults.negative if settings.negative is None else settings.negative,
+    )
+
+
+def _negative(settings: Settings) -> str:
+    return settings.negative or ""
+
+
+def _latent_size(family: Family, height: int, width: int) -> tuple[int, int]:
+    stride = family.codec().stride
+    step = stride * family.patch
+    if height < step or width < step or height % step or width % step:
+        near = tuple(max(step, round(side / step) * step) for side in (height, width))
+        raise ConfigError(
+            f"a picture of {height}x{width} (height x width) is not a multiple of {step}",
+            where="sample.height, sample.width",
+            why=f"{family.name} makes tokens of {step} x {step} pixels (stride {stride} x patch {family.patch})",
+            do=f"use {near[0]}x{near[1]}",
+        )
+    return height // stride, width // stride
+
+
+def _requests(prompts: Sequence[str], seeds: Sequence[int], pair: bool) -> list[tuple[str, int]]:
+    if not pair:
+        return [(prompt, seed) for prompt in prompts for seed in seeds]
+    if len(prompts) != len(seeds):
+        raise ConfigError(
+            f"{len(prompts)} prompts and {len(seeds)} seeds",
+            where="sample.seeds",
+            do="with pair=True give one seed per prompt",
+        )
+    return list(zip(prompts, seeds, strict=True))
+
+
+def _text_rows(family: Family, captions: Sequence[str], device: torch.device) -> Mapping[str, TextRow]:
+    """Every different caption encoded once."""
+    different = list(dict.fromkeys(captions))
+    tower = family.text_tower().to(device)
+    return dict(zip(different, tower.encode(different), strict=True))
+
+
+def _solve(
+    family: Family,
+    net: nn.Module,
+    noise: Tensor,
+    prompts: Sequence[str],
+    rows: Mapping[str, TextRow],
+    settings: Settings,
+    on_step: OnStep | None,
+) -> Solution:
+    tower = family.text_tower()
+    assert settings.cfg is not None and settings.shift is not None
+    cond = tower.collate([rows[prompt] for prompt in prompts]).to(noise.device)
+    uncond = None
+    if settings.cfg != 1:
+        uncond = tower.collate([rows[_negative(settings)]] * len(prompts)).to(noise.device)
+    velocity = guided(net, cond, uncond, settings.cfg, joined=settings.joined)
+    sigmas = None
+    if settings.steps is not None:
+        sigmas = schedules.sigmas(settings.steps, shift=settings.shift, schedule=settings.schedule)
+    return solve(
+        velocity,
+        noise,
+        sigmas,
+        solver=settings.solver,
+        rtol=settings.rtol,
+        atol=settings.atol,
+        max_nfe=settings.max_nfe,
+        on_step=on_step,
+    )
+
+
+def _recipe(
+    family: Family, prompt: str, seed: int, height: int, width: int, settings: Settings, solution: Solution, i: int
+) -> dict[str, Any]:
+    recipe: dict[str, Any] = {
+        "prompt": prompt,
+        "negative": _negative(settings),
+        "seed": seed,
+        "height": height,
+        "width": width,
+        "solver": settings.solver,
+        "steps": int(solution.steps_B[i]),
+        "nfe": int(solution.nfe_B[i]),
+        "cfg": settings.cfg,
+        "model": dict(family.describe()),
+        "animeflow": __version__,
+    }
+    if settings.steps is not None:
+        return recipe | {"schedule": settings.schedule, "shift": settings.shift}
+    capped = {"capped": True} if bool(solution.capped_B[i]) else {}
+    return recipe | {"rtol": settings.rtol, "atol": settings.atol, "max_nfe": settings.max_nfe} | capped
+
+
+@contextlib.contextmanager
+def _at_rest(module: nn.Module) -> Iterator[None]:
+    """In eval mode inside, in its former mode after."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)

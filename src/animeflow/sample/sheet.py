@@ -1,0 +1,98 @@
+"""Contact sheets: pictures in rows and columns with words around them. Knows pixels and strings; knows no sample and no model."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ..core.errors import ConfigError
+
+PAPER, INK, FAINT = (250, 249, 247), (38, 38, 42), (120, 120, 128)
+MARGIN, GAP = 16, 8
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[np.ndarray | None]],
+    *,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    title: str = "",
+    cell: int = 192,
+    font: str | Path | None = None,
+) -> np.ndarray:
+    """One picture of all: a row per prompt, a column per seed or step.
+
+    Args:
+        rows: uint8 RGB `[H, W, 3]` of any sizes, fitted into square cells; None leaves a cell empty. Rows may differ in length.
+        row_labels: written left of each row, wrapped; prompts.
+        column_labels: written above each column; seeds, or images seen.
+        cell: side of a cell in pixels.
+        font: a font file, for labels in scripts that Pillow's own font lacks (Japanese, Chinese, ...).
+
+    Returns uint8 RGB. Raises ConfigError when there is nothing to show or labels and pictures disagree.
+    """
+    columns = max((len(row) for row in rows), default=0)
+    if not columns:
+        raise ConfigError("no pictures for a contact sheet", where="sample", do="give at least one prompt and one seed")
+    _same_count("row", row_labels, len(rows))
+    _same_count("column", column_labels, columns)
+    small, large = _font(font, 13), _font(font, 18)
+    left = MARGIN + (int(cell * 1.1) + GAP if row_labels else 0)
+    top = MARGIN + (30 if title else 0) + (22 if column_labels else 0)
+    width = left + columns * (cell + GAP) - GAP + MARGIN
+    height = top + len(rows) * (cell + GAP) - GAP + MARGIN
+    sheet = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    if title:
+        draw.text((MARGIN, MARGIN - 2), title, INK, large)
+    for j, label in enumerate(column_labels):
+        draw.text((left + j * (cell + GAP) + cell // 2, top - 20), label, FAINT, small, anchor="ma")
+    for i, row in enumerate(rows):
+        y = top + i * (cell + GAP)
+        if row_labels:
+            _paragraph(draw, (MARGIN, y), row_labels[i], small, width=left - MARGIN - GAP, height=cell)
+        for j, pixels in enumerate(row):
+            if pixels is not None:
+                picture = _fitted(pixels, cell)
+                x = left + j * (cell + GAP)
+                sheet.paste(picture, (x + (cell - picture.width) // 2, y + (cell - picture.height) // 2))
+    return np.asarray(sheet)
+
+
+def _same_count(kind: str, labels: Sequence[str], count: int) -> None:
+    if labels and len(labels) != count:
+        raise ConfigError(
+            f"{len(labels)} {kind} labels for {count} {kind}s", where="contact sheet", do="give one each, or none"
+        )
+
+
+def _font(path: str | Path | None, size: int) -> Font:
+    return ImageFont.truetype(str(path), size) if path else ImageFont.load_default(size)
+
+
+def _fitted(pixels: np.ndarray, cell: int) -> Image.Image:
+    """The picture as large as the cell allows; small ones are enlarged by whole pixels, so that they show what they are."""
+    picture = Image.fromarray(pixels)
+    scale = cell / max(picture.size)
+    if scale >= 2:
+        return picture.resize((picture.width * int(scale), picture.height * int(scale)), Image.Resampling.NEAREST)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture if size == picture.size else picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def _paragraph(
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, font: Font, *, width: int, height: int
+) -> None:
+    """Text wrapped to `width` pixels and cut, with an ellipsis, at `height`."""
+    letters = max(4, int(width / max(1.0, draw.textlength("n", font))))
+    lines = textwrap.wrap(text, letters) or [""]
+    room = max(1, height // 17)
+    if len(lines) > room:
+        lines = [*lines[: room - 1], lines[room - 1][: letters - 1] + "…"]
+    draw.multiline_text(at, "\n".join(lines), INK, font, spacing=4)
