@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class AnimeflowError(Exception):
@@ -24,11 +25,14 @@ class AnimeflowError(Exception):
         lines += [f"  do:    {do}"] if do else []
         super().__init__("\n".join(lines))
 
-    def __reduce__(self):  # exceptions cross process pools; the default would lose the keyword arguments
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions cross process pools; the default would lose the keyword arguments.
         return _rebuild, (type(self), self.what, self.where, self.why, self.do)
 
 
-def _rebuild(kind: type[AnimeflowError], what: str, where: str | None, why: str | None, do: str | None):
+def _rebuild(
+    kind: type[AnimeflowError], what: str, where: str | None, why: str | None, do: str | None
+) -> AnimeflowError:
     return kind(what, where=where, why=why, do=do)
 
 

@@ -31,11 +31,15 @@ def setup(level: int = logging.INFO) -> None:
     logger.addHandler(handler)
 
 
+def _nothing(n: int = 1) -> None:
+    """The progress of every process but the main one."""
+
+
 @contextlib.contextmanager
 def progress(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """Yield `advance(n)`. A live bar on a terminal; otherwise a plain line at every tenth, so that logs stay readable."""
     if not is_main_process():
-        yield lambda n=1: None
+        yield _nothing
         return
     if sys.stderr.isatty():
         from rich.console import Console
@@ -44,7 +48,11 @@ def progress(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
             task = bar.add_task(title, total=total)
-            yield lambda n=1: bar.advance(task, n)
+
+            def move(n: int = 1) -> None:
+                bar.advance(task, n)
+
+            yield move
         return
     logger, done, told = logging.getLogger("animeflow"), 0, 0
 
