@@ -79,15 +79,26 @@ class Layout(Protocol):
     written, bit for bit, when the dtype is the same."""
 
     name: str  # "diffusers", "single_file", "comfyui", ...
+    has_backbone: bool  # text encoders alone have none, so there is nothing to read back
 
     def write(
-        self, state: Mapping[str, Tensor], folder: Path, *, dtype: torch.dtype, metadata: Mapping[str, str]
+        self,
+        state: Mapping[str, Tensor],
+        folder: Path,
+        *,
+        dtype: torch.dtype,
+        metadata: Mapping[str, str],
+        stem: str = "model",
     ) -> list[Path]:
-        """Write backbone weights (names of `family.backbone().state_dict()`) and whatever the layout carries besides
-        (codec, text encoders, tokenizers, scheduler) into `folder`, which exists and is empty. Returns the files."""
+        """Write backbone weights (names of `family.backbone().export_state()`) and whatever the layout carries besides
+        (codec, text encoders, tokenizers, scheduler) into `folder`, which exists and is empty. Returns the files; `stem`
+        names the one that holds the backbone, where the layout leaves that free."""
 
     def read(self, path: Path) -> dict[str, Tensor]:
         """The backbone state dict back from a file or folder of this layout."""
+
+    def notes(self) -> list[str]:
+        """What this layout cannot carry of the family, or who cannot load it: sentences for log and model card."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,121 @@
+"""Real weights from disk: a diffusers folder or one file in the original layout. Knows files and names; builds no codec and no text.
+
+The file says what the network looks like; the flavour only says what was expected.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import SD3Transformer2DModel
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ...core.errors import ConfigError, DataError
+from ...core.files import read_json
+from .backbone import Backbone
+from .keymap import DIFFUSION, from_original, parts
+from .shapes import SHAPES, Shape
+
+FREE = ("pos_embed_max_size", "sample_size")  # a larger or smaller position table is still the same flavour
+
+
+def stored_shape(path: Path) -> Shape:
+    """Shape of the backbone in a folder or file, from its config or header alone.
+
+    Raises:
+        ConfigError: nothing is there. DataError: it is not an SD3 network.
+    """
+    if path.is_dir():
+        return _shape_of_config(read_json(_transformer(path) / "config.json"))
+    if not path.is_file():
+        raise ConfigError(
+            f"no weights at '{path}'", where="model.weights", do="give a diffusers folder or a single .safetensors file"
+        )
+    with safe_open(path, framework="pt") as file:
+        header = {name: torch.empty(file.get_slice(name).get_shape(), device="meta") for name in file.keys()}  # noqa: SIM118
+    return _shape_of_state(_ours(header))
+
+
+def stored_backbone(path: Path) -> Backbone:
+    """The backbone in a folder or file, in float32: master weights stay float32 whatever the file holds."""
+    if path.is_dir():
+        net = SD3Transformer2DModel.from_pretrained(
+            _transformer(path), torch_dtype=torch.float32, local_files_only=True, use_safetensors=True
+        )
+        return Backbone(net)
+    state = _ours(load_file(path))
+    return Backbone.from_state(_shape_of_state(state), state, where=str(path))
+
+
+def check_flavour(flavour: str, found: Shape, changes: Mapping[str, Any], *, where: str) -> None:
+    """Raise `ConfigError` when the weights are not of `flavour` (`tiny` is any size) or contradict an explicit `changes`."""
+    names = [field.name for field in fields(Shape) if field.name not in FREE]
+    wanted = {} if flavour == "tiny" else {name: getattr(SHAPES[flavour], name) for name in names}
+    wanted |= {name: value for name, value in changes.items() if value is not None}
+    wrong = [
+        f"{name} {getattr(found, name)} instead of {value}"
+        for name, value in wanted.items()
+        if getattr(found, name) != value
+    ]
+    if wrong:
+        raise ConfigError(
+            f"these weights are not sd35/{flavour}: {'; '.join(wrong)}",
+            where=where,
+            do="set model.flavour to what the file holds, or leave the sizes out of the config",
+        )
+
+
+def _transformer(folder: Path) -> Path:
+    """The `transformer` folder of a pipeline, or the folder itself."""
+    part = folder / "transformer" if (folder / "transformer").is_dir() else folder
+    if not (part / "config.json").is_file():
+        raise ConfigError(
+            f"no transformer in '{folder}'",
+            where="model.weights",
+            do="give a diffusers pipeline folder or its `transformer` folder",
+        )
+    return part
+
+
+def _ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The diffusion weights of a single file under diffusers' names, which it may hold already."""
+    taken = parts(state)
+    if DIFFUSION not in taken:
+        raise DataError(
+            f"no diffusion weights among the parts {sorted(taken)}", do="this may be a codec or a text encoder"
+        )
+    diffusion = taken[DIFFUSION]
+    if any(name.startswith("transformer_blocks.") for name in diffusion):
+        return diffusion
+    return from_original(diffusion)
+
+
+def _shape_of_config(config: Mapping[str, Any]) -> Shape:
+    names = {field.name for field in fields(Shape)}
+    found = {name: value for name, value in config.items() if name in names}
+    return Shape(**{**found, "dual_attention_layers": tuple(config.get("dual_attention_layers", ()))})
+
+
+def _shape_of_state(state: Mapping[str, Tensor]) -> Shape:
+    blocks = {int(name.split(".")[1]): name for name in state if name.startswith("transformer_blocks.")}
+    dual = {int(name.split(".")[1]) for name in state if ".attn2.to_q.weight" in name}
+    width, channels, patch, _ = state["pos_embed.proj.weight"].shape
+    return Shape(
+        num_layers=len(blocks),
+        num_attention_heads=width // 64,
+        dual_attention_layers=tuple(sorted(dual)),
+        joint_attention_dim=state["context_embedder.weight"].shape[1],
+        pooled_projection_dim=state["time_text_embed.text_embedder.linear_1.weight"].shape[1],
+        pos_embed_max_size=math.isqrt(state["pos_embed.pos_embed"].shape[1]),
+        in_channels=channels,
+        out_channels=state["proj_out.weight"].shape[0] // patch**2,
+        patch_size=patch,
+        qk_norm="rms_norm" if "transformer_blocks.0.attn.norm_q.weight" in state else None,
+    )

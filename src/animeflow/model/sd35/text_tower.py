@@ -1,0 +1,198 @@
+"""SD3's text path: CLIP-L, CLIP-G and T5 to one sequence and one pooled vector. Knows encoders; knows no backbone and no cache.
+
+Layout (SD3 paper, figure 2): tokens of CLIP-L and CLIP-G side by side on channels, zeros up to the joint width, then T5's tokens
+after them; pooled is L beside G. A dropped encoder becomes zeros in its own part, which is how SD3 learned its null.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...core.conditioning import Conditioning
+from ...core.errors import ConfigError
+from ...core.files import address
+from ..protocol import TextRow
+from ..weights import hash_files, weight_files
+from .encoders import T5, Clip
+from .t5_length import T5Length
+
+PARTS = ("clip_l", "clip_g", "t5")
+Item = TypeVar("Item")
+
+
+class SD3TextTower:
+    """Captions to rows (one per caption, its own length) and rows to the backbone's conditioning.
+
+    A row holds `clip_l [Lc, 768]`, `clip_g [Lc, 1280]`, `pooled_l [768]`, `pooled_g [1280]` and, where there is a T5,
+    `t5 [n, 4096]` (released sizes). Without T5 `collate` puts as many zero tokens as the length policy says.
+    """
+
+    def __init__(
+        self,
+        clip_l: Clip,
+        clip_g: Clip,
+        t5: T5 | None,
+        *,
+        joint_dim: int,
+        t5_length: T5Length,
+        row_dtype: torch.dtype = torch.bfloat16,
+        captions_at_once: int = 32,
+    ) -> None:
+        if clip_l.width + clip_g.width > joint_dim or (t5 and t5.width != joint_dim) or clip_l.length != clip_g.length:
+            raise ConfigError(
+                f"text encoders do not fit together: CLIP {clip_l.width} + {clip_g.width} channels x {clip_l.length} and "
+                f"{clip_g.length} tokens, T5 {t5.width if t5 else 'absent'}, joint width {joint_dim}",
+                where="model.text",
+                do="the two CLIP widths must fit into the joint width, T5's must equal it, both CLIPs need one length",
+            )
+        self.clip_l, self.clip_g, self.t5 = clip_l, clip_g, t5
+        self.joint_dim, self.t5_length = joint_dim, t5_length
+        self.row_dtype, self.captions_at_once = row_dtype, captions_at_once
+        self.encoders = PARTS if t5 else PARTS[:2]
+        self.fingerprint = address(
+            clip_l=clip_l.identity,
+            clip_g=clip_g.identity,
+            t5=t5.identity if t5 else None,
+            t5_length=repr(t5_length),
+            joint_dim=joint_dim,
+            dtype=str(row_dtype),
+        )
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        joint_dim: int,
+        t5_length: T5Length,
+        dtype: torch.dtype = torch.float32,
+        row_dtype: torch.dtype = torch.bfloat16,
+        with_t5: bool = True,
+    ) -> SD3TextTower:
+        """From the folders `text_encoder{,_2,_3}` and `tokenizer{,_2,_3}` of a diffusers pipeline; without `text_encoder_3`
+        there is no T5."""
+        from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
+
+        folder = Path(folder)
+        if not (folder / "text_encoder").is_dir():
+            raise ConfigError(
+                f"no text encoders in '{folder}'",
+                where="model.text",
+                do="give a diffusers SD3 pipeline folder: it holds text_encoder, text_encoder_2, text_encoder_3 and their tokenizers",
+            )
+
+        def clip(suffix: str) -> Clip:
+            part = folder / f"text_encoder{suffix}"
+            model = CLIPTextModelWithProjection.from_pretrained(part, dtype=dtype, local_files_only=True)
+            tokenizer = CLIPTokenizer.from_pretrained(folder / f"tokenizer{suffix}", local_files_only=True)
+            return Clip(model, tokenizer, weights=hash_files(weight_files(part)))
+
+        t5, part = None, folder / "text_encoder_3"
+        if with_t5 and part.is_dir():
+            model = T5EncoderModel.from_pretrained(part, dtype=dtype, local_files_only=True)
+            tokenizer = T5TokenizerFast.from_pretrained(folder / "tokenizer_3", local_files_only=True)
+            t5 = T5(model, tokenizer, length=t5_length, weights=hash_files(weight_files(part)))
+        return cls(clip(""), clip("_2"), t5, joint_dim=joint_dim, t5_length=t5_length, row_dtype=row_dtype)
+
+    def save(self, folder: str | Path) -> None:
+        """Into the folders that `load` and a diffusers pipeline read."""
+        folder = Path(folder)
+        for suffix, part in (("", self.clip_l), ("_2", self.clip_g), ("_3", self.t5)):
+            if part is not None:
+                part.model.save_pretrained(folder / f"text_encoder{suffix}")
+                part.tokenizer.save_pretrained(folder / f"tokenizer{suffix}")
+
+    def encode(self, captions: Sequence[str]) -> list[TextRow]:
+        """One row per caption, on the CPU, in `row_dtype`. Equal captions are computed once."""
+        different = list(dict.fromkeys(captions))
+        rows: dict[str, dict[str, Tensor]] = {caption: {} for caption in different}
+        for some in _chunks(different, self.captions_at_once):
+            for letter, clip in (("l", self.clip_l), ("g", self.clip_g)):
+                states, pooled = (self._stored(part) for part in clip(some))
+                for index, caption in enumerate(some):
+                    rows[caption][f"clip_{letter}"] = states[index].clone()
+                    rows[caption][f"pooled_{letter}"] = pooled[index].clone()
+        if self.t5:
+            self._encode_t5(self.t5, different, rows)
+        return [rows[caption] for caption in captions]
+
+    def collate(self, rows: Sequence[TextRow], *, drop: Sequence[frozenset[str]] | None = None) -> Conditioning:
+        """`text [B, Lc + Lt, joint]` and `pooled [B, P]`; `text_mask` (bool `[B, Lc + Lt]`) only where T5 lengths differ."""
+        dropped = drop if drop is not None else [frozenset()] * len(rows)
+        self._check_drop(rows, dropped)
+        rows = [_without(row, names) for row, names in zip(rows, dropped, strict=True)]
+        clip = torch.stack([torch.cat([row["clip_l"], row["clip_g"]], dim=-1) for row in rows])
+        clip = F.pad(clip, (0, self.joint_dim - clip.shape[-1]))
+        pooled = torch.stack([torch.cat([row["pooled_l"], row["pooled_g"]]) for row in rows])
+        if self.t5:
+            tokens = [row["t5"] for row in rows]
+        else:
+            tokens = [clip.new_zeros(self.t5_length.null, self.joint_dim) for _ in rows]
+        lengths = torch.tensor([len(states) for states in tokens])
+        longest = int(lengths.max())
+        t5 = torch.stack([F.pad(states, (0, 0, 0, longest - len(states))) for states in tokens])
+        tensors = {"text": torch.cat([clip, t5], dim=1), "pooled": pooled}
+        if int(lengths.min()) < longest:
+            real = torch.arange(longest)[None, :] < lengths[:, None]
+            tensors["text_mask"] = torch.cat([real.new_ones(clip.shape[:2]), real], dim=1)
+        return Conditioning(tensors)
+
+    def num_tokens(self, caption: str) -> Mapping[str, tuple[int, int]]:
+        """Per encoder: (tokens of the caption with its start and end, tokens that are kept)."""
+        parts = {"clip_l": (self.clip_l, self.clip_l.length), "clip_g": (self.clip_g, self.clip_g.length)}
+        counts = {name: (part.num_tokens(caption), limit) for name, (part, limit) in parts.items()}
+        if self.t5:
+            counts["t5"] = (self.t5.num_tokens(caption), self.t5_length.limit)
+        return {name: (tokens, min(tokens, limit)) for name, (tokens, limit) in counts.items()}
+
+    def sizes(self) -> dict[str, int]:
+        """Parameters per encoder."""
+        parts = {"clip_l": self.clip_l, "clip_g": self.clip_g, "t5": self.t5}
+        return {name: sum(p.numel() for p in part.model.parameters()) for name, part in parts.items() if part}
+
+    def to(self, device: torch.device | str) -> SD3TextTower:
+        for part in (self.clip_l, self.clip_g, self.t5):
+            if part is not None:
+                part.model.to(device)
+        return self
+
+    def _encode_t5(self, t5: T5, captions: Sequence[str], rows: dict[str, dict[str, Tensor]]) -> None:
+        """Captions of one length together, so that no caption is padded for another's sake."""
+        by_length: dict[int, list[tuple[str, list[int]]]] = defaultdict(list)
+        for caption in captions:
+            ids = t5.token_ids(caption)
+            by_length[len(ids)].append((caption, ids))
+        for group in by_length.values():
+            for some in _chunks(group, self.captions_at_once):
+                states = self._stored(t5([ids for _, ids in some]))
+                for index, (caption, _) in enumerate(some):
+                    rows[caption]["t5"] = states[index].clone()
+
+    def _stored(self, features: Tensor) -> Tensor:
+        return features.to(self.row_dtype).cpu()
+
+    def _check_drop(self, rows: Sequence[TextRow], drop: Sequence[frozenset[str]]) -> None:
+        unknown = frozenset().union(*drop) - set(PARTS) if drop else frozenset()
+        if unknown or len(drop) != len(rows):
+            raise ConfigError(
+                f"cannot drop {sorted(unknown)} from {len(rows)} rows with {len(drop)} choices",
+                do=f"give one set per row, with names among {', '.join(PARTS)}",
+            )
+
+
+def _without(row: TextRow, names: frozenset[str]) -> TextRow:
+    """The row with zeros for the dropped encoders: their part of the sequence and their part of the pooled vector."""
+    gone = set(names) | {name.replace("clip", "pooled") for name in names}
+    return {name: torch.zeros_like(tensor) if name in gone else tensor for name, tensor in row.items()}
+
+
+def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
