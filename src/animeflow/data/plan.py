@@ -54,7 +54,9 @@ def accumulation(chunk: int, *, world: int, micro_batch: int) -> int:
     if world > 0 and micro_batch > 0 and chunk % (world * micro_batch) == 0:
         return chunk // (world * micro_batch)
     micro = [m for m in _divisors(chunk) if m * max(world, 1) <= chunk and chunk % (m * max(world, 1)) == 0]
-    worlds = [w for w in _divisors(chunk) if w * max(micro_batch, 1) <= chunk and chunk % (w * max(micro_batch, 1)) == 0]
+    worlds = [
+        w for w in _divisors(chunk) if w * max(micro_batch, 1) <= chunk and chunk % (w * max(micro_batch, 1)) == 0
+    ]
     raise ConfigError(
         f"{chunk} images of a chunk cannot be cut into micro-batches of {micro_batch} on {world} processes",
         why="every process takes equally many images of every chunk, so that all make the same number of steps",
@@ -124,7 +126,9 @@ class Plan:
         self.chunk = batch // chunks_per_step
         self._lanes = {name: _Lane(name, uids, seed) for name, uids in sorted(buckets.items()) if len(uids)}
         if not self._lanes:
-            raise ConfigError("there is no image to train on", do="check the split and the filter, then run catalogue and shard again")
+            raise ConfigError(
+                "there is no image to train on", do="check split and filter, then run catalogue and shard again"
+            )
         self.data = _data_hash(self._lanes)
         self._used = dict.fromkeys(self._lanes, 0)
         self._step = 0
@@ -167,7 +171,7 @@ class Plan:
         return Chunk(name, tuple(uids), tuple(visits))
 
     def _finish(self, name: str) -> float:
-        """Virtual finish time of the next chunk of a bucket, in epochs of it. The jitter keeps equal buckets from marching in step."""
+        """Virtual finish time of a bucket's next chunk, in epochs of it. Jitter keeps equal buckets from marching in step."""
         used = self._used[name]
         return (used + keyed.uniform(self.seed, "between", name, used) * self.chunk) / len(self._lanes[name])
 

@@ -1,0 +1,132 @@
+"""Pictures and visits to a batch: latents, the caption of this visit, its dropouts. Knows cache and tower; knows no order of data.
+
+Every draw is keyed by (seed, uid, visit, purpose), so a batch depends on what is in it and on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+import torch
+
+from ..core import seed as keyed
+from ..core.batch import Batch
+from ..core.errors import ConfigError, did_you_mean
+from ..model.protocol import TextRow, TextTower
+from ..text.caption import CaptionPolicy, render
+from .index import CacheIndex
+from .reader import ShardSet
+from .texts import EMPTY
+
+
+class Assembler:
+    """Builds batches on the CPU.
+
+    Args:
+        seed: of caption choice and dropout.
+        caption_dropout: share of visits whose caption becomes the empty prompt, for all encoders together.
+        encoder_dropout: encoder -> share of visits in which that encoder's part becomes the family's null, each on its own.
+        texts: "cached" chooses one of the cached captions; "live" renders a new one for every visit and encodes it now.
+        shards, policy: where live captions come from.
+        dtype: of latents and floating conditioning; what is stored is bfloat16.
+    Raises:
+        ConfigError: an option is impossible or does not fit the cache or the tower.
+    """
+
+    def __init__(
+        self,
+        index: CacheIndex,
+        tower: TextTower,
+        *,
+        seed: int,
+        caption_dropout: float = 0.0,
+        encoder_dropout: Mapping[str, float] | None = None,
+        texts: str = "cached",
+        shards: ShardSet | None = None,
+        policy: CaptionPolicy | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.index, self.tower, self.seed, self.dtype = index, tower, seed, dtype
+        self.caption_dropout, self.encoder_dropout = caption_dropout, dict(encoder_dropout or {})
+        self.live, self.shards, self.policy = texts == "live", shards, policy
+        _check(self, texts)
+
+    def batch(
+        self, uids: Sequence[int], visits: Sequence[int], *, global_count: int, pool: Executor | None = None
+    ) -> Batch:
+        """One micro-batch of pictures of one bucket. `pool` reads entries side by side.
+
+        Raises:
+            DataError: an entry is missing or broken; its file is named.
+        """
+        walk: Callable[..., Iterator[Any]] = pool.map if pool else map
+        addresses = [self.index.latent_address(uid) for uid in uids]
+        latents = torch.stack(list(walk(self._latent, addresses)))
+        rows = self._rows(uids, visits, walk)
+        drop = [self.dropped_encoders(uid, visit) for uid, visit in zip(uids, visits, strict=True)]
+        conditioning = self.tower.collate(rows, drop=drop if any(drop) else None).to(dtype=self.dtype)
+        return Batch(latents, conditioning, tuple(uids), tuple(visits), global_count)
+
+    def caption_is_dropped(self, uid: int, visit: int) -> bool:
+        return keyed.uniform(self.seed, uid, visit, "caption_dropout") < self.caption_dropout
+
+    def dropped_encoders(self, uid: int, visit: int) -> frozenset[str]:
+        return frozenset(
+            name
+            for name, share in self.encoder_dropout.items()
+            if keyed.uniform(self.seed, uid, visit, "encoder_dropout", name) < share
+        )
+
+    def caption_address(self, uid: int, visit: int) -> str:
+        """The cached caption of a visit: one of the variants, or the empty prompt."""
+        known = self.index.caption_addresses(uid)
+        if not known or self.caption_is_dropped(uid, visit):
+            return self.index.empty
+        return known[keyed.rng(self.seed, uid, visit, "caption").randrange(len(known))]
+
+    def caption(self, uid: int, visit: int) -> str:
+        """The live caption of a visit."""
+        if self.caption_is_dropped(uid, visit):
+            return EMPTY
+        assert self.shards is not None and self.policy is not None
+        return render(self.shards.facts(uid), self.policy, keyed.rng(self.seed, uid, visit, "caption")).text
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _latent(self, address: str) -> torch.Tensor:
+        return self.index.latents.get(address)[""].to(self.dtype)
+
+    def _rows(self, uids: Sequence[int], visits: Sequence[int], walk: Callable[..., Iterator[Any]]) -> list[TextRow]:
+        if not self.live:
+            addresses = [self.caption_address(uid, visit) for uid, visit in zip(uids, visits, strict=True)]
+            return list(walk(self.index.texts.get, addresses))
+        with torch.no_grad():
+            rows = self.tower.encode(list(walk(self.caption, uids, visits)))
+        # Rounded as the cache rounds, so that the same caption gives the same features either way.
+        return [{n: t.to(torch.bfloat16) if t.is_floating_point() else t for n, t in row.items()} for row in rows]
+
+
+def _check(self: Assembler, texts: str) -> None:
+    if texts not in ("cached", "live"):
+        raise ConfigError(f"unknown texts '{texts}'", where="data.texts", do="use cached or live")
+    if self.live and (self.shards is None or self.policy is None):
+        raise ConfigError(
+            "live captions need the shards and a caption policy", where="data.texts", do="give both, or use cached"
+        )
+    if not self.live and not self.index.variants:
+        raise ConfigError(
+            "the cache holds no captions, only the empty prompt", where="data.texts",
+            do="use data.texts=live, or build the cache with cache.variants=4",
+        )  # fmt: skip
+    self.index.require(tower=self.tower.fingerprint)
+    for name, share in {"caption": self.caption_dropout, **self.encoder_dropout}.items():
+        if not 0 <= share <= 1:
+            raise ConfigError(f"a dropout of {share} for '{name}' is not a share", do="use a number from 0 to 1")
+    for name in self.encoder_dropout:
+        if name not in self.tower.encoders:
+            raise ConfigError(
+                f"unknown text encoder '{name}'{did_you_mean(name, self.tower.encoders)}", where="data.encoder_dropout",
+                do=f"this family has: {', '.join(self.tower.encoders)}",
+            )  # fmt: skip

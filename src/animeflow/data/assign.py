@@ -1,0 +1,100 @@
+"""Which picture goes into which shard: decided from posts and bucket plan alone, before anything is written. Knows no file."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..catalogue.post import Post
+from ..core import files
+from ..core.errors import ConfigError
+from ..image.bucket import Bucket, BucketPlan
+from .manifest import Rejection
+
+NAME = r"\d+x\d+-\d{5,}"
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One shard before it exists: its bucket and its posts in order. `key` is the hash of all that decides its bytes."""
+
+    bucket: Bucket
+    number: int
+    posts: tuple[Post, ...]
+    key: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.bucket}-{self.number:05d}"
+
+    @property
+    def tar(self) -> str:
+        """Path of the shard inside the folder of shards."""
+        return f"{self.bucket}/{self.name}.tar"
+
+    @property
+    def side(self) -> str:
+        """Path of its own index: key, offsets, hashes, rejections."""
+        return f"{self.bucket}/{self.name}.index.json"
+
+
+def facts_of(post: Post) -> dict[str, Any]:
+    """What travels in the shard: everything the catalogue knows but where the file lies on this machine."""
+    facts = asdict(post)
+    del facts["path"]
+    return {**facts, "uid": f"{post.uid:016x}"}
+
+
+def select(
+    posts: Iterable[Post], plan: BucketPlan, *, max_upscale: float, min_side: int
+) -> tuple[dict[Bucket, list[Post]], list[Rejection]]:
+    """Posts by bucket, sorted by uid, and those that are too small or come a second time."""
+    kept: dict[Bucket, list[Post]] = defaultdict(list)
+    rejected: list[Rejection] = []
+    seen: set[int] = set()
+    for post in sorted(posts, key=lambda post: (post.uid, post.sha256)):
+        bucket = plan.assign(post.height, post.width)
+        enlarged = max(bucket.height / post.height, bucket.width / post.width)
+        if post.uid in seen:
+            rejected.append(Rejection(post.uid, post.path, "twice", "another post has the same uid"))
+        elif min(post.height, post.width) < min_side:
+            rejected.append(
+                Rejection(post.uid, post.path, "too_small", f"{post.height}x{post.width}, shorter side < {min_side}")
+            )
+        elif enlarged > max_upscale * (1 + 1e-9):
+            detail = f"{post.height}x{post.width} would be enlarged {enlarged:.2f} times for {bucket}"
+            rejected.append(Rejection(post.uid, post.path, "too_small", detail))
+        else:
+            kept[bucket].append(post)
+        seen.add(post.uid)
+    return kept, rejected
+
+
+def assign(
+    kept: Mapping[Bucket, list[Post]], *, max_bytes: int, max_samples: int, settings: Mapping[str, Any]
+) -> Iterator[Assignment]:
+    """Cut each bucket into shards by count. `settings` are those that change the bytes of a sample.
+
+    Raises:
+        ConfigError: `max_bytes` cannot hold one picture.
+    """
+    for bucket, posts in sorted(kept.items()):
+        # The most a sample can take: rows of RGB with a filter byte that do not compress, framing, tar headers and facts.
+        sample_bytes = bucket.height * (bucket.width * 3 + 1) * 1.002 + 2**14
+        count = min(max_samples, int(max_bytes // sample_bytes))
+        if count < 1:
+            raise ConfigError(
+                f"a shard of {max_bytes} bytes cannot hold one picture of {bucket}",
+                do=f"set max_bytes to {10 * sample_bytes:.0f}",
+            )
+        for number, start in enumerate(range(0, len(posts), count)):
+            part = tuple(posts[start : start + count])
+            key = files.address(settings=settings, bucket=str(bucket), posts=[facts_of(post) for post in part])
+            yield Assignment(bucket, number, part, key)
+
+
+def posts_hash(posts: Iterable[Post]) -> str:
+    """One hash of all facts of all posts, in any order."""
+    return files.address(posts=sorted(files.sha256(files.canonical(facts_of(post))) for post in posts))

@@ -1,0 +1,250 @@
+"""Shards to a cache of latents and text rows, of which only what is missing is encoded. Knows a codec and a tower by protocol.
+
+An entry is addressed by all that decides it, so an edited caption costs one row, another codec or length policy can never meet
+a stale entry, and processes that fill one cache at once need not wait for each other: each takes the uids that are its rank
+modulo the world, writes files of its own, and at the end its own part of the index.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..core import files
+from ..core.log import progress
+from ..model.protocol import Codec, TextTower
+from ..text.caption import Caption, CaptionPolicy, count, variants
+from .index import FORMAT, LATEST, Row, manifest_path, part_path, read_part, write_part
+from .latents import PREPROCESSING, encode_latents, latent_address
+from .manifest import Rejection
+from .reader import ShardSet
+from .store import Store, StoreWriter
+from .texts import EMPTY, count_truncated, encode_texts, text_address
+
+
+@dataclass(frozen=True)
+class CacheDiff:
+    """What building would encode, counted without encoding it. Captions are counted once however many pictures share them."""
+
+    pictures: int
+    latents_missing: int
+    latents_present: int
+    texts_missing: int
+    texts_present: int
+
+
+@dataclass(frozen=True)
+class CacheReport:
+    """What one process did.
+
+    Attributes:
+        hash: name of the index that was written.
+        bytes: of the new entries.
+        truncated: encoder -> distinct captions that lose tokens to its length policy.
+        captions: how many of each kind and language, and languages that were wished but missing.
+        rejected: pictures whose latent is not finite; they are in no index.
+    """
+
+    hash: str
+    pictures: int
+    latents_encoded: int
+    latents_reused: int
+    texts_encoded: int
+    texts_reused: int
+    seconds: float
+    bytes: int
+    truncated: dict[str, int] = field(default_factory=dict)
+    captions: dict[str, dict[str, int]] = field(default_factory=dict)
+    rejected: tuple[Rejection, ...] = ()
+
+    @property
+    def encoded(self) -> int:
+        return self.latents_encoded + self.texts_encoded
+
+    @property
+    def reused(self) -> int:
+        return self.latents_reused + self.texts_reused
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What the pictures of one process need: uid -> latent address, uid -> captions, address -> text."""
+
+    latents: dict[int, str]
+    captions: dict[int, list[Caption]]
+    texts: dict[str, str]
+
+
+def build_cache(
+    shards: ShardSet,
+    codec: Codec,
+    tower: TextTower,
+    policy: CaptionPolicy,
+    *,
+    out: Path,
+    seed: int,
+    variants: int = 4,
+    batch_size: int = 8,
+    text_batch_size: int = 32,
+    device: torch.device | str = "cpu",
+    rank: int = 0,
+    world: int = 1,
+    threads: int = 4,
+    segment_bytes: int = 256 * 2**20,
+    describe: Mapping[str, Any] | None = None,
+) -> CacheReport:
+    """Encode what `out` (`cache/<family>`) lacks and write its index.
+
+    Args:
+        seed: of the caption variants.
+        variants: captions per picture; 0 caches latents and the empty prompt only, for captions that are encoded live.
+        rank, world: this process and how many share the work. All of them have to finish before the cache can be opened.
+        threads: that read and decode pictures ahead of the codec.
+        segment_bytes: size of the files that entries are written to.
+        describe: the family's own description, for the manifest.
+    Raises:
+        DataError: a shard is broken, or the tower gives numbers that are not finite.
+    """
+    started, out = time.perf_counter(), Path(out)
+    codec, tower = codec.to(device), tower.to(device)
+    wanted = _want(shards, codec, tower, policy, variants, seed, rank, world)
+    stores = {name: Store(out / name) for name in ("latents", "texts")}
+    todo_latents = _todo(stores["latents"], wanted.latents)
+    todo_texts = {a: wanted.texts[a] for a in stores["texts"].missing(wanted.texts)}
+    with (
+        StoreWriter(out / "latents", segment_bytes=segment_bytes) as writer,
+        progress("latents", len(todo_latents)) as advance,
+    ):
+        written, bad = encode_latents(
+            shards, todo_latents, codec, writer, batch_size=batch_size, device=device, threads=threads, advance=advance
+        )
+    with (
+        StoreWriter(out / "texts", segment_bytes=segment_bytes) as writer,
+        progress("captions", len(todo_texts)) as advance,
+    ):
+        written += encode_texts(todo_texts, tower, writer, batch_size=text_batch_size, advance=advance)
+    lost = {wanted.latents[uid]: reason for uid, reason in bad.items()}
+    rejected = [Rejection(u, shards.bucket_of(u), lost[a]) for u, a in sorted(wanted.latents.items()) if a in lost]
+    identity = _identity(shards, codec, tower, policy, variants, seed)
+    report = CacheReport(
+        hash=files.address(**identity),
+        pictures=len(wanted.latents) - len(rejected),
+        latents_encoded=len(todo_latents) - len(bad),
+        latents_reused=len(set(wanted.latents.values())) - len(todo_latents),
+        texts_encoded=len(todo_texts),
+        texts_reused=len(wanted.texts) - len(todo_texts),
+        seconds=time.perf_counter() - started,
+        bytes=written,
+        truncated=count_truncated(wanted.texts.values(), tower),
+        captions={
+            name: dict(counts) for name, counts in count(c for cs in wanted.captions.values() for c in cs).items()
+        },
+        rejected=tuple(rejected),
+    )
+    _write_index(out, report, identity, wanted, shards, tower, rank=rank, world=world, describe=dict(describe or {}))
+    return report
+
+
+def diff(
+    shards: ShardSet, codec: Codec, tower: TextTower, policy: CaptionPolicy, *, out: Path, seed: int, variants: int = 4
+) -> CacheDiff:
+    """What `build_cache` would encode with the same arguments. Encodes and writes nothing."""
+    wanted = _want(shards, codec, tower, policy, variants, seed, 0, 1)
+    latents, texts = set(wanted.latents.values()), set(wanted.texts)
+    no_latents, no_texts = (len(Store(Path(out) / n).missing(w)) for n, w in (("latents", latents), ("texts", texts)))
+    return CacheDiff(len(wanted.latents), no_latents, len(latents) - no_latents, no_texts, len(texts) - no_texts)
+
+
+def prune(out: Path, *, keep: Iterable[str] | None = None) -> dict[str, tuple[int, int]]:
+    """Delete the entries that no index of `keep` (default: every index here) names, and the other indices.
+
+    Returns per store (entries dropped, bytes freed). Nothing may read or fill the cache meanwhile.
+    """
+    out = Path(out)
+    here = {path.stem.removeprefix("manifest-") for path in out.glob("manifest-*.json")}
+    kept = here if keep is None else here & set(keep)
+    for path in out.glob("index-*.parquet"):
+        if path.name.removeprefix("index-").split(".")[0] not in kept:
+            path.unlink()
+    used: dict[str, set[str]] = {"latents": set(), "texts": set()}
+    for hash in here - kept:
+        manifest_path(out, hash).unlink()
+    for hash in kept:
+        used["texts"].add(files.read_json(manifest_path(out, hash))["empty"])
+    for path in out.glob("index-*.parquet"):
+        table, _ = read_part(path, ["latent", "captions"])
+        used["latents"].update(table["latent"].to_pylist())
+        used["texts"].update(table["captions"].combine_chunks().flatten().unique().to_pylist())
+    return {name: Store(out / name).prune(addresses) for name, addresses in used.items()}
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _want(
+    shards: ShardSet,
+    codec: Codec,
+    tower: TextTower,
+    policy: CaptionPolicy,
+    number: int,
+    seed: int,
+    rank: int,
+    world: int,
+) -> _Wanted:
+    latents: dict[int, str] = {}
+    captions: dict[int, list[Caption]] = {}
+    texts = {text_address(EMPTY, tower): EMPTY}
+    for uid in shards.in_file_order():
+        if uid % world != rank:  # a uid is a hash already, so this is an even split
+            continue
+        latents[uid] = latent_address(shards.pixels_of(uid), codec)
+        captions[uid] = variants(shards.facts(uid), policy, count=number, seed=seed, uid=uid) if number else []
+        texts |= {text_address(caption.text, tower): caption.text for caption in captions[uid]}
+    return _Wanted(latents, captions, texts)
+
+
+def _todo(store: Store, latents: Mapping[int, str]) -> list[int]:
+    """One picture for every latent that is missing: pictures of equal pixels share it."""
+    owners = {address: uid for uid, address in latents.items()}
+    return [owners[address] for address in store.missing(owners)]
+
+
+def _identity(
+    shards: ShardSet, codec: Codec, tower: TextTower, policy: CaptionPolicy, number: int, seed: int
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "shards": shards.samples_hash,
+        "codec": codec.fingerprint,
+        "tower": tower.fingerprint,
+        "preprocessing": PREPROCESSING,
+        "policy": policy.facts(),
+        "variants": number,
+        "seed": seed,
+    }
+
+
+def _write_index(
+    out: Path, report: CacheReport, identity: Mapping[str, Any], wanted: _Wanted, shards: ShardSet, tower: TextTower,
+    *, rank: int, world: int, describe: Mapping[str, Any],
+) -> None:  # fmt: skip
+    rejected = {rejection.uid for rejection in report.rejected}
+    rows = []
+    for uid, latent in wanted.latents.items():
+        if uid not in rejected:
+            texts = tuple(caption.text for caption in wanted.captions[uid])
+            addresses = tuple(text_address(text, tower) for text in texts)
+            rows.append(Row(uid, shards.bucket_of(uid), shards.split_of(uid), latent, addresses, texts))
+    write_part(part_path(out, report.hash, rank, world), rows, asdict(report))
+    if rank == 0:
+        manifest = {
+            "format": FORMAT, "hash": report.hash, "world": world, "identity": identity, "family": describe,
+            "empty": text_address(EMPTY, tower),
+        }  # fmt: skip
+        files.write_json(manifest_path(out, report.hash), manifest)
+        files.write_json(out / LATEST, {"hash": report.hash})

@@ -1,0 +1,194 @@
+"""Which entries of a cache belong to which picture: manifest, index parts, and both stores. Knows files; knows no codec."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..core import files
+from ..core.errors import ConfigError, DataError
+from .manifest import key
+from .store import Store
+
+FORMAT = 1
+LATEST = "latest.json"
+SCHEMA = pa.schema(
+    {
+        "uid": pa.int64(),
+        "bucket": pa.string(),
+        "split": pa.string(),
+        "latent": pa.string(),
+        "captions": pa.list_(pa.string()),
+        "texts": pa.list_(pa.string()),
+    }
+)
+"""One row per picture: address of its latent, addresses and texts of its captions."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the cache holds of one picture. `captions` are addresses of rows, `texts` what they say, variant by variant."""
+
+    uid: int
+    bucket: str
+    split: str
+    latent: str
+    captions: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+def part_path(folder: Path, hash: str, rank: int, world: int) -> Path:
+    return Path(folder) / f"index-{hash}.{rank}-of-{world}.parquet"
+
+
+def manifest_path(folder: Path, hash: str) -> Path:
+    return Path(folder) / f"manifest-{hash}.json"
+
+
+def write_part(path: Path, rows: Sequence[Row], report: Mapping[str, Any]) -> None:
+    """The rows of one process, sorted by uid, and what it has to report."""
+    ordered = sorted(rows, key=lambda row: row.uid)
+    columns = [
+        pa.array([getattr(row, name) for row in ordered], type=kind) for name, kind in zip(SCHEMA.names, SCHEMA.types)
+    ]
+    table = pa.Table.from_arrays(columns, schema=SCHEMA.with_metadata({"animeflow": json.dumps(dict(report))}))
+    with files.atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
+    """Raises DataError, naming the file, when it is broken."""
+    try:
+        table = pq.read_table(path, columns=list(columns) if columns else None)
+        return table, json.loads(table.schema.metadata[b"animeflow"])
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise DataError(
+            f"a part of the cache's index cannot be read: {error}", where=str(path), do="run 'cache' again"
+        ) from error
+
+
+class CacheIndex:
+    """A finished cache of one family: pictures, their entries, and the stores that hold them.
+
+    Args:
+        folder: `cache/<family>`.
+        hash: which of its indices; the latest by default.
+        memory_bytes: entries kept in memory once they were read, half for latents and half for texts.
+    Raises:
+        DataError: there is none, a process has not finished its part, or an entry is gone.
+    """
+
+    def __init__(self, folder: Path, *, hash: str | None = None, memory_bytes: int = 0) -> None:
+        self.folder = Path(folder)
+        self.hash = hash or _latest(self.folder)
+        self.manifest = _manifest(self.folder, self.hash)
+        table = self._read_parts(["uid", "bucket", "split", "latent", "captions"])
+        order = np.argsort(table["uid"].to_numpy())
+        self._uids = table["uid"].to_numpy()[order]
+        self._columns = {
+            n: table[n].combine_chunks().take(pa.array(order)) for n in ("bucket", "split", "latent", "captions")
+        }
+        self.latents = Store(self.folder / "latents", memory_bytes=memory_bytes // 2)
+        self.texts = Store(self.folder / "texts", memory_bytes=memory_bytes // 2)
+        self._check()
+
+    def __len__(self) -> int:
+        return len(self._uids)
+
+    @property
+    def empty(self) -> str:
+        """Address of the row of the empty prompt."""
+        return self.manifest["empty"]
+
+    @property
+    def variants(self) -> int:
+        """Captions per picture; 0 where captions are only rendered and encoded live."""
+        return int(self.manifest["identity"]["variants"])
+
+    @property
+    def uids(self) -> list[int]:
+        return self._uids.tolist()
+
+    def require(self, *, codec: str | None = None, tower: str | None = None) -> None:
+        """Raises ConfigError when this cache was made by a codec or tower of another fingerprint."""
+        for what, fingerprint in (("codec", codec), ("tower", tower)):
+            if fingerprint is not None and self.manifest["identity"][what] != fingerprint:
+                raise ConfigError(
+                    f"the cache was made by another {what} or other settings of it", where=str(self.folder),
+                    why="what it holds would mean something else to this model",
+                    do="run 'cache' with this model: entries of it that exist already are found again",
+                )  # fmt: skip
+
+    def buckets(self, split: str | None = "train") -> dict[str, list[int]]:
+        """Bucket -> uids of one split (None: of all): what a Plan is made of."""
+        found: dict[str, list[int]] = {}
+        for uid, bucket, part in zip(
+            self._uids.tolist(), self._columns["bucket"].to_pylist(), self._columns["split"].to_pylist()
+        ):
+            if split in (None, part):
+                found.setdefault(bucket, []).append(uid)
+        return found
+
+    def bucket_of(self, uid: int) -> str:
+        return self._columns["bucket"][self._row(uid)].as_py()
+
+    def latent_address(self, uid: int) -> str:
+        return self._columns["latent"][self._row(uid)].as_py()
+
+    def caption_addresses(self, uid: int) -> list[str]:
+        return self._columns["captions"][self._row(uid)].as_py()
+
+    def captions(self, uids: Sequence[int]) -> dict[int, list[str]]:
+        """What the cached captions of some pictures say, for reports."""
+        table = self._read_parts(["uid", "texts"])
+        wanted = set(uids)
+        return {u: t for u, t in zip(table["uid"].to_pylist(), table["texts"].to_pylist()) if u in wanted}
+
+    def _row(self, uid: int) -> int:
+        row = int(np.searchsorted(self._uids, uid))
+        if row == len(self._uids) or self._uids[row] != uid:
+            raise DataError(f"picture {key(uid)} is not in the cache", where=str(self.folder), do="run 'cache' again")
+        return row
+
+    def _read_parts(self, columns: Sequence[str]) -> pa.Table:
+        paths = [
+            part_path(self.folder, self.hash, rank, self.manifest["world"]) for rank in range(self.manifest["world"])
+        ]
+        missing = [path.name for path in paths if not path.is_file()]
+        if missing:
+            raise DataError(
+                f"{len(missing)} of {len(paths)} processes have not finished their part of the cache: {', '.join(missing)}",
+                where=str(self.folder), do="wait for them, or run 'cache' again with the same number of processes",
+            )  # fmt: skip
+        return pa.concat_tables([read_part(path, columns)[0].replace_schema_metadata() for path in paths])
+
+    def _check(self) -> None:
+        captions = self._columns["captions"].flatten().unique().to_pylist()
+        lost = self.latents.missing(self._columns["latent"].to_pylist()) + self.texts.missing([*captions, self.empty])
+        if lost:
+            raise DataError(
+                f"{len(lost)} entries that the index names are gone, the first is {lost[0]}", where=str(self.folder),
+                do="run 'cache' again: only these are encoded anew",
+            )  # fmt: skip
+
+
+def _latest(folder: Path) -> str:
+    path = folder / LATEST
+    if not path.is_file():
+        raise DataError("there is no finished cache here", where=str(folder), do="run the verb 'cache' until it ends")
+    return files.read_json(path)["hash"]
+
+
+def _manifest(folder: Path, hash: str) -> dict[str, Any]:
+    path = manifest_path(folder, hash)
+    if not path.is_file():
+        known = ", ".join(p.stem.removeprefix("manifest-") for p in sorted(folder.glob("manifest-*.json"))) or "none"
+        raise DataError(f"there is no cache {hash}", where=str(folder), do=f"known here: {known}; or run 'cache'")
+    return files.read_json(path)

@@ -1,0 +1,205 @@
+"""The planned order as micro-batches of one process, prepared ahead in a thread. Knows plan and assembler; knows no recipe.
+
+The queue holds what the plan's state was after each step, and the loader's state is that of the last step handed out: what was
+prepared ahead is never in it, so a resume repeats nothing and skips nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import queue
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..core.batch import Batch
+from ..core.conditioning import Conditioning
+from ..model.protocol import TextTower
+from ..text.caption import CaptionPolicy
+from .assemble import Assembler
+from .index import CacheIndex
+from .plan import Plan, accumulation
+from .reader import ShardSet
+
+_Step = tuple[list[Batch], dict[str, Any]]
+
+
+class Loader:
+    """Optimizer steps of one process, each a list of micro-batches.
+
+    Args:
+        plan: the order of data, equal on every process. The loader works on a copy.
+        assemble: turns uids and visits into a batch.
+        micro_batch: images of one forward pass on one process.
+        rank, world: this process and how many there are.
+        prefetch: steps prepared ahead; 0 prepares each when it is asked for, in the caller's thread.
+        threads: that read entries of a batch side by side.
+        pin: put batches into page-locked memory, for copies to a GPU that overlap with work.
+    Raises:
+        ConfigError: a chunk of the plan cannot be cut into micro-batches for so many processes.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        assemble: Assembler,
+        *,
+        micro_batch: int,
+        rank: int = 0,
+        world: int = 1,
+        prefetch: int = 2,
+        threads: int = 2,
+        pin: bool = False,
+    ) -> None:
+        self.accumulation = accumulation(plan.chunk, world=world, micro_batch=micro_batch) * plan.chunks_per_step
+        self.batch, self.micro_batch, self.rank, self.world = plan.batch, micro_batch, rank, world
+        self._plan, self._assemble = copy.deepcopy(plan), assemble
+        self._prefetch, self._threads, self._pin = prefetch, threads, pin
+        self._state = self._plan.state_dict()
+        self._wait_s, self._since = 0.0, time.perf_counter()
+
+    @property
+    def images_seen(self) -> int:
+        """Over all processes, up to the last step handed out."""
+        return int(self._state["step"]) * self.batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """The plan's place after the last step that was handed out. JSON, equal on every process."""
+        return copy.deepcopy(self._state)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to a place; iterators that are already running keep theirs. Raises ConfigError when it is of another order."""
+        self._plan.load_state_dict(state)
+        self._state = self._plan.state_dict()
+
+    def wait_share(self) -> float:
+        """Share of the time since the last call that was spent waiting for data."""
+        now = time.perf_counter()
+        share = self._wait_s / max(now - self._since, 1e-9)
+        self._wait_s, self._since = 0.0, now
+        return share
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        """Endless. Goes on after the last step that was handed out, also when an earlier iterator was left half-way."""
+        plan = copy.deepcopy(self._plan)
+        plan.load_state_dict(self._state)
+        source = _in_thread(self._steps(plan), self._prefetch) if self._prefetch else self._steps(plan)
+        try:
+            while True:
+                started = time.perf_counter()
+                micro_batches, state = next(source)
+                self._wait_s += time.perf_counter() - started
+                self._state = state
+                yield micro_batches
+        finally:
+            source.close()
+
+    def _steps(self, plan: Plan) -> Generator[_Step, None, None]:
+        with ThreadPoolExecutor(self._threads) if self._threads > 1 else contextlib.nullcontext() as pool:
+            while True:
+                parts = [
+                    part for chunk in plan.next_step() for part in chunk.part(self.rank, self.world, self.micro_batch)
+                ]
+                batches = [self._assemble.batch(p.uids, p.visits, global_count=plan.batch, pool=pool) for p in parts]
+                yield [_pinned(batch) for batch in batches] if self._pin else batches, plan.state_dict()
+
+
+def open_loader(
+    folder: Path,
+    tower: TextTower,
+    *,
+    seed: int,
+    batch: int,
+    micro_batch: int,
+    chunks_per_step: int = 1,
+    split: str = "train",
+    hash: str | None = None,
+    codec: str | None = None,
+    texts: str = "cached",
+    caption_dropout: float = 0.0,
+    encoder_dropout: Mapping[str, float] | None = None,
+    shards: ShardSet | None = None,
+    policy: CaptionPolicy | None = None,
+    preload: bool = False,
+    dtype: torch.dtype = torch.float32,
+    rank: int = 0,
+    world: int = 1,
+    prefetch: int = 2,
+    threads: int = 2,
+    pin: bool = False,
+) -> Loader:
+    """A loader over the cache in `folder` (`cache/<family>`) with a plan of its own. See CacheIndex, Plan, Assembler, Loader.
+
+    Args:
+        codec: fingerprint of the codec that the model decodes with; the cache must be of it.
+        preload: what was read once stays in memory; for sets that fit.
+    """
+    index = CacheIndex(folder, hash=hash, memory_bytes=2**62 if preload else 0)
+    index.require(codec=codec)
+    plan = Plan(index.buckets(split), seed=seed, batch=batch, chunks_per_step=chunks_per_step)
+    assemble = Assembler(
+        index, tower, seed=seed, caption_dropout=caption_dropout, encoder_dropout=encoder_dropout, texts=texts,
+        shards=shards, policy=policy, dtype=dtype,
+    )  # fmt: skip
+    return Loader(
+        plan, assemble, micro_batch=micro_batch, rank=rank, world=world, prefetch=prefetch, threads=threads, pin=pin
+    )
+
+
+def fixed_batches(assemble: Assembler, split: str, *, images: int, micro_batch: int) -> list[Batch]:
+    """The same batches every time: the first `images` of a split by uid, at visit 0, the caption that visit gives.
+
+    For a validation loss: give an assembler without dropout, and equal noise comes from equal uids and visits.
+    """
+    buckets = assemble.index.buckets(split)
+    chosen = set(sorted(uid for uids in buckets.values() for uid in uids)[:images])
+    batches = []
+    for _, uids in sorted(buckets.items()):
+        mine = [uid for uid in sorted(uids) if uid in chosen]
+        for start in range(0, len(mine), micro_batch):
+            part = mine[start : start + micro_batch]
+            batches.append(assemble.batch(part, [0] * len(part), global_count=len(chosen)))
+    return batches
+
+
+def _pinned(batch: Batch) -> Batch:
+    conditioning = Conditioning({name: tensor.pin_memory() for name, tensor in batch.conditioning.items()})
+    return Batch(batch.latents.pin_memory(), conditioning, batch.uids, batch.visits, batch.global_count)
+
+
+def _in_thread(source: Generator[_Step, None, None], depth: int) -> Generator[_Step, None, None]:
+    """The items of `source`, made by a thread up to `depth` ahead. What `source` raises is raised where its item is due."""
+    items: queue.Queue[_Step | BaseException] = queue.Queue(maxsize=depth)
+    stopped = threading.Event()
+
+    def run() -> None:
+        try:
+            for item in source:
+                items.put(item)
+                if stopped.is_set():
+                    break
+        except BaseException as error:
+            items.put(error)
+        finally:
+            source.close()
+
+    thread = threading.Thread(target=run, name="loader", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = items.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        while thread.is_alive():  # make room until the thread notices
+            with contextlib.suppress(queue.Empty):
+                items.get_nowait()
+            thread.join(timeout=0.01)

@@ -1,0 +1,249 @@
+"""Catalogue to WebDataset shards, bucket by bucket: nothing lost, nothing twice, the same bytes every time.
+
+Shards are written into a staging folder and moved into place when all are whole; a shard that already is what it should be is
+kept. So a run that is killed at any moment and started again ends in the same bytes as one that never was.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from webdataset import TarWriter
+
+from ..catalogue.post import Post
+from ..core import files
+from ..core.errors import DataError
+from ..core.log import progress
+from ..image.bucket import BucketPlan
+from ..image.picture import Limits
+from .assign import NAME, Assignment, assign, facts_of, posts_hash, select
+from .manifest import FACTS, INDEX, MANIFEST, PICTURE, Manifest, Rejection, SampleRow, key, samples_hash, write_index
+from .prepare import VERSION, Prepared, Task, in_order, prepare
+
+STAGING = ".staging"
+_OURS = re.compile(NAME + r"\.(tar|index\.json)")
+
+
+def write_shards(
+    posts: Iterable[Post],
+    plan: BucketPlan,
+    out: Path,
+    *,
+    root: Path | None = None,
+    background: tuple[int, int, int] = (255, 255, 255),
+    max_bytes: int = 256 * 2**20,
+    max_samples: int = 2048,
+    max_upscale: float = 1.0,
+    min_side: int = 0,
+    limits: Limits | None = None,
+    workers: int = 0,
+    config: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Write every post into exactly one shard under `out`, or name it among the rejected.
+
+    Args:
+        plan: assigns a bucket to every picture size.
+        root: folder that relative `post.path` start from.
+        background: RGB that transparent pixels are laid over.
+        max_bytes: shards are cut so that none is larger even if no pixel can be compressed.
+        max_samples: nor does any hold more samples.
+        max_upscale: pictures that would have to be enlarged more than this are rejected as `too_small`.
+        min_side: pictures whose shorter side has fewer pixels are rejected as `too_small`.
+        limits: of the decoder.
+        workers: processes that decode; 0 decodes in this one.
+        config: recorded in the manifest beside these settings.
+    Raises:
+        ConfigError: a setting is impossible.
+        DataError: no picture could be used, or a worker died. What is finished stays for the next run.
+    """
+    out, limits, posts = Path(out), limits or Limits(), list(posts)
+    red, green, blue = background
+    decisive = {"background": list(background), "limits": asdict(limits), "version": VERSION}
+    kept, rejected = select(posts, plan, max_upscale=max_upscale, min_side=min_side)
+    shards = list(assign(kept, max_bytes=max_bytes, max_samples=max_samples, settings=decisive))
+
+    def task(shard: Assignment, post: Post) -> Task:
+        path = str(Path(root or ".") / post.path)
+        return Task(post.uid, post.sha256, path, shard.bucket, (red, green, blue), limits, facts_of(post))
+
+    sides = _build(shards, out, task, workers)
+    rejected += [Rejection(**row) for side in sides for row in side["rejected"]]
+    rows = [SampleRow(**row) for side in sides for row in side["samples"]]
+    _check_conservation(posts, rows, rejected, out)
+    manifest = Manifest(
+        found=len(posts),
+        written=len(rows),
+        rejected=sorted(rejected, key=lambda r: (r.uid, r.reason)),
+        buckets=_by_bucket(shards, sides),
+        shards=[{"name": shard.tar, **side["tar"]} for shard, side in zip(shards, sides) if side["tar"]],
+        posts=posts_hash(posts),
+        samples=samples_hash(rows),
+        config={
+            **(config or {}),
+            "shard": {**decisive, "max_bytes": max_bytes, "max_samples": max_samples,
+                      "max_upscale": max_upscale, "min_side": min_side, "buckets": [str(b) for b in plan.buckets]},
+        },
+    )  # fmt: skip
+    return _commit(out, shards, manifest, rows)
+
+
+def _check_conservation(posts: list[Post], rows: list[SampleRow], rejected: list[Rejection], out: Path) -> None:
+    if len(rows) + len(rejected) != len(posts):
+        raise DataError(
+            f"{len(posts)} pictures went in, {len(rows)} written and {len(rejected)} rejected came out",
+            where=str(out), do="delete the folder and run 'shard' again",
+        )  # fmt: skip
+    if not posts:
+        raise DataError(
+            "there is no picture to write", where=str(out), do="run 'catalogue' first, or loosen the filter"
+        )
+    if not rows:
+        first = rejected[0]
+        raise DataError(
+            f"none of {len(posts)} pictures could be used; the first: {first.reason}, {first.detail}",
+            where=first.path, do="check the picture root, the bucket plan and max_upscale",
+        )  # fmt: skip
+
+
+def _by_bucket(shards: list[Assignment], sides: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    buckets: dict[str, dict[str, int]] = {}
+    for shard, side in zip(shards, sides):
+        if side["tar"]:
+            row = buckets.setdefault(str(shard.bucket), {"samples": 0, "shards": 0, "bytes": 0})
+            row["samples"] += side["tar"]["samples"]
+            row["shards"] += 1
+            row["bytes"] += side["tar"]["bytes"]
+    return buckets
+
+
+# -- building ----------------------------------------------------------------------------------------------------------
+
+
+def _build(
+    shards: list[Assignment], out: Path, task: Callable[[Assignment, Post], Task], workers: int
+) -> list[dict[str, Any]]:
+    """Make every shard whole, in place or in staging. Returns their side indices, in order."""
+    sides = [_finished(shard, out) for shard in shards]
+    todo = [shard for shard, side in zip(shards, sides) if side is None]
+    results = in_order(prepare, (task(shard, post) for shard in todo for post in shard.posts), workers=workers)
+    with progress("shard", sum(len(shard.posts) for shard in shards)) as advance:
+        for i, shard in enumerate(shards):
+            if sides[i] is None:
+                sides[i] = _write(shard, out / STAGING, (_told(next(results), advance) for _ in shard.posts))
+            else:
+                advance(len(shard.posts))
+    return [side for side in sides if side is not None]
+
+
+def _told(result: Prepared | Rejection, advance: Callable[[int], None]) -> Prepared | Rejection:
+    advance(1)
+    return result
+
+
+def _finished(shard: Assignment, out: Path) -> dict[str, Any] | None:
+    """The side index of a shard that already is what it should be, byte for byte, in place or in staging."""
+    for folder in (out, out / STAGING):
+        side, tar = folder / shard.side, folder / shard.tar
+        if not side.is_file():
+            continue
+        try:
+            value = files.read_json(side)
+            if value["key"] == shard.key and _is_whole(tar, value["tar"]):
+                return value
+        except (ValueError, KeyError, TypeError):
+            continue  # a side index of something else: the shard is written again
+    return None
+
+
+def _is_whole(tar: Path, facts: Mapping[str, Any] | None) -> bool:
+    if facts is None:
+        return True  # every picture of this shard was rejected
+    return tar.is_file() and tar.stat().st_size == facts["bytes"] and files.sha256_file(tar) == facts["sha256"]
+
+
+def _write(shard: Assignment, folder: Path, results: Iterator[Prepared | Rejection]) -> dict[str, Any]:
+    """One shard and its side index, each whole or absent. The tar comes first, so a side index vouches for it."""
+    prepared: dict[int, str] = {}
+    rejected: list[Rejection] = []
+    tar = folder / shard.tar
+    with files.atomic_path(tar) as temporary:
+        with open(temporary, "wb") as stream, TarWriter(stream, user="animeflow", group="animeflow", mtime=0) as writer:
+            for result in results:
+                if isinstance(result, Rejection):
+                    rejected.append(result)
+                else:
+                    writer.write({"__key__": key(result.uid), PICTURE: result.png, FACTS: result.facts})
+                    prepared[result.uid] = result.pixels
+        splits = {post.uid: post.split for post in shard.posts}
+        rows = list(scan(temporary, shard, prepared, splits))
+        facts = {"bytes": temporary.stat().st_size, "sha256": files.sha256_file(temporary), "samples": len(rows)}
+    side = {
+        "key": shard.key,
+        "tar": facts if rows else None,
+        "samples": [asdict(row) for row in rows],
+        "rejected": [asdict(rejection) for rejection in rejected],
+    }
+    if not rows:
+        tar.unlink()
+    files.write_json(folder / shard.side, side)
+    return side
+
+
+def scan(tar: Path, shard: Assignment, pixels: Mapping[int, str], splits: Mapping[int, str]) -> Iterator[SampleRow]:
+    """Byte ranges and hashes of the samples of a tar, read back from the file itself."""
+    members: dict[str, dict[str, tarfile.TarInfo]] = {}
+    with tarfile.open(tar, "r:") as archive, open(tar, "rb") as file:
+        for member in archive:
+            name, extension = member.name.rsplit(".", 1)
+            members.setdefault(name, {})[extension] = member
+
+        def payload(member: tarfile.TarInfo) -> tuple[int, int, str]:
+            file.seek(member.offset_data)
+            return member.offset_data, member.size, files.sha256(file.read(member.size))
+
+        for name, parts in members.items():
+            uid = int(name, 16)
+            start = min(member.offset for member in parts.values())
+            end = max(member.offset_data + -(-member.size // 512) * 512 for member in parts.values())
+            where = (uid, str(shard.bucket), shard.tar, splits[uid], start, end - start)
+            yield SampleRow(*where, *payload(parts[PICTURE]), *payload(parts[FACTS]), pixels[uid])
+
+
+# -- commit ------------------------------------------------------------------------------------------------------------
+
+
+def _commit(out: Path, shards: list[Assignment], manifest: Manifest, rows: list[SampleRow]) -> Manifest:
+    """Move staged shards into place, write index and manifest, and only then delete what no longer belongs here."""
+    for shard in shards:
+        for name in (shard.tar, shard.side):
+            if (out / STAGING / name).is_file():
+                (out / name).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(out / STAGING / name, out / name)
+    for folder in {(out / shard.tar).parent for shard in shards if (out / shard.tar).parent.is_dir()}:
+        files.sync(folder)
+    write_index(out / INDEX, rows)
+    index = {"name": INDEX, "bytes": (out / INDEX).stat().st_size, "sha256": files.sha256_file(out / INDEX)}
+    manifest = Manifest(**{**vars(manifest), "index": index})
+    files.write_json(out / MANIFEST, manifest.to_json())
+    _sweep(out, keep={shard["name"] for shard in manifest.shards} | {shard.side for shard in shards})
+    return manifest
+
+
+def _sweep(out: Path, keep: set[str]) -> None:
+    """Delete shards of an earlier config, staging, and what a killed run left half-written. Touches no file of another name."""
+    shutil.rmtree(out / STAGING, ignore_errors=True)
+    for path in out.glob("*/*"):
+        if _OURS.fullmatch(path.name) and path.relative_to(out).as_posix() not in keep:
+            path.unlink()
+    for path in out.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+    for folder in out.iterdir():
+        if folder.is_dir() and re.fullmatch(r"\d+x\d+", folder.name) and not any(folder.iterdir()):
+            folder.rmdir()

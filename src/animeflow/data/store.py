@@ -1,0 +1,168 @@
+"""A content-addressed store of tensors: append-only, filled by any number of processes at once. Knows addresses; knows no meaning.
+
+Every writer appends files of its own and renames them into place, so no process ever waits for another. The same entry twice
+is harmless: an address says everything about its content.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+import xxhash
+from torch import Tensor
+
+from ..core.errors import DataError
+from .reader import OpenFiles
+from .segment import ENTRY, Segment, index_path, open_segment, raw, tensors_of, write_segment
+
+_MAX_ENTRIES = 2**16  # keeps the header of a file far below the 100 MB that safetensors accepts
+
+
+class Store:
+    """What a folder of segments holds at the moment it is opened (`refresh` looks again). Safe to read from several threads.
+
+    Args:
+        folder: created by the first writer.
+        memory_bytes: entries that were read stay in memory up to this size, so a small set is read from disk once.
+    """
+
+    def __init__(self, folder: Path, *, memory_bytes: int = 0) -> None:
+        self.folder, self._budget = Path(folder), memory_bytes
+        self._files, self._lock = OpenFiles(), threading.Lock()
+        self._memory: dict[str, dict[str, Tensor]] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the index of every segment. Raises DataError when one is broken."""
+        self._segments: list[Segment] = [open_segment(path) for path in sorted(self.folder.glob("*.safetensors"))]
+        parts = [segment.entries for segment in self._segments]
+        entries = np.concatenate(parts) if parts else np.empty(0, dtype=ENTRY)
+        owners = np.repeat(np.arange(len(parts), dtype=np.uint32), [len(part) for part in parts])
+        order = np.argsort(entries["address"], kind="stable")
+        self._entries, self._owners = entries[order], owners[order]
+        self._addresses = np.ascontiguousarray(self._entries["address"])
+
+    def __len__(self) -> int:
+        """Distinct addresses."""
+        return len(np.unique(self._addresses))
+
+    def __contains__(self, address: str) -> bool:
+        return not self.missing([address])
+
+    @property
+    def bytes(self) -> int:
+        return sum(segment.path.stat().st_size for segment in self._segments)
+
+    def missing(self, addresses: Iterable[str]) -> list[str]:
+        """Those of `addresses` that are not here, each once, in order."""
+        wanted = list(dict.fromkeys(addresses))
+        if not len(self._addresses):
+            return wanted
+        keys = np.array([raw(address) for address in wanted], dtype="S16")
+        rows = np.minimum(np.searchsorted(self._addresses, keys), len(self._addresses) - 1)
+        return [wanted[i] for i in np.flatnonzero(self._addresses[rows] != keys)]
+
+    def get(self, address: str) -> dict[str, Tensor]:
+        """The tensors of an address, not to be written to. Raises DataError when it is not here or its bytes are not as written."""
+        if (known := self._memory.get(address)) is not None:
+            return known
+        row = int(np.searchsorted(self._addresses, np.bytes_(raw(address))))
+        if row == len(self._addresses) or self._addresses[row] != np.bytes_(raw(address)):
+            raise DataError(
+                f"entry {address} is not in the cache", where=str(self.folder), do="run the verb 'cache' again"
+            )
+        tensors = self._read(self._segments[self._owners[row]], self._entries[row])
+        self._remember(address, tensors, int(self._entries[row]["size"]))
+        return tensors
+
+    def _read(self, segment: Segment, entry: np.void) -> dict[str, Tensor]:
+        data = self._files.read(segment.path, int(entry["begin"]), int(entry["size"]))
+        if xxhash.xxh3_64_intdigest(data) != int(entry["xxh3"]):
+            raise DataError(
+                f"entry {_hex(entry)} of the cache is not what was written", where=str(segment.path),
+                do="delete this file and run 'cache' again: only what was in it is encoded anew",
+            )  # fmt: skip
+        return tensors_of(data, segment.layouts[int(entry["layout"])])
+
+    def _remember(self, address: str, tensors: dict[str, Tensor], size: int) -> None:
+        with self._lock:
+            if size <= self._budget:
+                self._budget -= size
+                self._memory[address] = tensors
+
+    def prune(self, keep: set[str]) -> tuple[int, int]:
+        """Drop every entry whose address is not in `keep`: (entries dropped, bytes freed). Needs the store to itself."""
+        before, entries_before = self.bytes, len(self)
+        for segment in self._segments:
+            alive = [entry for entry in segment.entries if _hex(entry) in keep]
+            if len(alive) == len(segment.entries):
+                continue
+            with StoreWriter(self.folder) as writer:  # on disk before the old segment goes
+                for entry in alive:
+                    writer.add(_hex(entry), self._read(segment, entry))
+            segment.path.unlink()
+            index_path(segment.path).unlink(missing_ok=True)
+        self._memory.clear()
+        self._files.close()
+        self.refresh()
+        return entries_before - len(self), before - self.bytes
+
+
+def _hex(entry: np.void) -> str:
+    return bytes(entry["address"]).ljust(16, b"\0").hex()  # numpy strips zero bytes from the end
+
+
+class StoreWriter:
+    """Appends entries to a store in segments of its own. Entries are on disk after `flush`, which also runs on leaving.
+
+    Args:
+        segment_bytes: a segment is written when it holds this much, and
+        segment_seconds: when its first entry is this old, so that a killed run loses little.
+    """
+
+    def __init__(self, folder: Path, *, segment_bytes: int = 256 * 2**20, segment_seconds: float = 300.0) -> None:
+        self.folder, self._limit, self._seconds = Path(folder), segment_bytes, segment_seconds
+        self._name, self._number = uuid.uuid4().hex[:12], 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._items: dict[str, dict[str, Tensor]] = {}
+        self._size, self._since = 0, time.monotonic()
+
+    def add(self, address: str, tensors: Mapping[str, Tensor]) -> int:
+        """Queue one entry; floating tensors are rounded to bfloat16, others keep their type. Returns its bytes."""
+        if not self._items:
+            self._since = time.monotonic()
+        entry = {
+            n: t.detach().to("cpu", torch.bfloat16 if t.is_floating_point() else t.dtype) for n, t in tensors.items()
+        }
+        size = sum(tensor.numel() * tensor.element_size() for tensor in entry.values())
+        self._items[address] = entry
+        self._size += size
+        old = time.monotonic() - self._since > self._seconds
+        if self._size >= self._limit or len(self._items) >= _MAX_ENTRIES or old:
+            self.flush()
+        return size
+
+    def flush(self) -> None:
+        """Write what is queued as one segment."""
+        if self._items:
+            write_segment(self.folder / f"{self._name}-{self._number:05d}.safetensors", self._items)
+            self._number += 1
+            self._clear()
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, OSError):  # what is encoded is right whatever went wrong later, unless the disk did
+            self.flush()
