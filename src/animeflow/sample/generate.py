@@ -110,6 +110,7 @@ def generate(
         net = net.to(device)
     where = next(net.parameters()).device
     codec = family.codec().to(where)
+    model = {"name": family.name, "flavour": family.flavour, **family.describe()}
     samples: list[Sample] = []
     with _at_rest(net), torch.no_grad():
         rows = _text_rows(family, [prompt for prompt, _ in requests] + [_negative(chosen)], where)
@@ -120,7 +121,7 @@ def generate(
                 solution = _solve(family, net, noise, [prompt for prompt, _ in part], rows, chosen, on_step)
             pixels = to_uint8(codec.decode(solution.x))
             for i, (prompt, seed) in enumerate(part):
-                recipe = _recipe(family, prompt, seed, height, width, chosen, solution, i)
+                recipe = _recipe(model, prompt, seed, height, width, chosen, solution, i)
                 samples.append(Sample(pixels[i], recipe))
             if progress:
                 progress(len(part))
@@ -220,7 +221,14 @@ def _solve(
 
 
 def _recipe(
-    family: Family, prompt: str, seed: int, height: int, width: int, settings: Settings, solution: Solution, i: int
+    model: Mapping[str, str],
+    prompt: str,
+    seed: int,
+    height: int,
+    width: int,
+    settings: Settings,
+    solution: Solution,
+    i: int,
 ) -> dict[str, Any]:
     recipe: dict[str, Any] = {
         "prompt": prompt,
@@ -232,7 +240,7 @@ def _recipe(
         "steps": int(solution.steps_B[i]),
         "nfe": int(solution.nfe_B[i]),
         "cfg": settings.cfg,
-        "model": dict(family.describe()),
+        "model": dict(model),
         "animeflow": __version__,
     }
     if settings.steps is not None:

@@ -1,0 +1,189 @@
+"""Sampling through the Family protocol only: a family of thirty lines is enough."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from animeflow.core.conditioning import Conditioning
+from animeflow.core.errors import ConfigError
+from animeflow.model.protocol import SamplingDefaults
+from animeflow.sample import png
+from animeflow.sample.generate import generate, initial_noise, to_uint8
+
+
+class ToyCodec:
+    channels, stride, fingerprint = 3, 4, "toy"
+
+    def encode(self, pixels):
+        return torch.nn.functional.avg_pool2d(pixels, 4)
+
+    def decode(self, latents):
+        return latents.clamp(-1, 1).repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+    def to(self, device):
+        return self
+
+
+class ToyTower:
+    encoders, fingerprint = ("hash",), "toy"
+
+    def __init__(self):
+        self.encoded: list[str] = []
+
+    def encode(self, captions):
+        self.encoded += captions
+        return [{"hash": torch.tensor(list(hashlib.sha256(c.encode()).digest()[:3])) / 255.0} for c in captions]
+
+    def collate(self, rows, *, drop=None):
+        return Conditioning({"hash": torch.stack([row["hash"] for row in rows])})
+
+    def num_tokens(self, caption):
+        return {"hash": (len(caption), len(caption))}
+
+    def to(self, device):
+        return self
+
+
+class ToyNet(nn.Module):
+    """Velocity towards a flat colour that the caption's hash names, with a little convolution so that pixels interact."""
+
+    def __init__(self):
+        super().__init__()
+        self.blur = nn.Conv2d(3, 3, 3, padding=1, bias=False)
+        self.batches: list[int] = []
+
+    def forward(self, x, t_B, cond):
+        self.batches.append(len(x))
+        colour = (2 * cond["hash"] - 1).reshape(-1, 3, 1, 1)
+        return (x - colour) / t_B.reshape(-1, 1, 1, 1) + 0.1 * torch.tanh(self.blur(x))
+
+
+class ToyFamily:
+    name, flavour, patch = "toy", "tiny", 2
+    defaults = SamplingDefaults(shift=3.0, cfg=2.0, steps=6, negative="bad picture")
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.net, self.tower = ToyNet(), ToyTower()
+
+    def backbone(self):
+        return self.net
+
+    def codec(self):
+        return ToyCodec()
+
+    def text_tower(self):
+        return self.tower
+
+    def layouts(self):
+        return {}
+
+    def sizes(self):
+        return []
+
+    def describe(self):
+        return {"weights": "random"}
+
+
+PROMPTS = ["red hair", "blue hair", "green hair", "1girl, smile"]
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "bosh3", "dopri5"])
+def test_same_seed_same_picture_in_any_batch(solver):
+    pictures = [
+        [s.pixels for s in generate(ToyFamily(), PROMPTS, height=32, width=48, seeds=(7,), solver=solver, batch_size=n)]
+        for n in (1, 2, 4)
+    ]
+    for alone, by_two, by_four in zip(*pictures, strict=True):
+        assert alone.shape == (32, 48, 3)
+        assert alone.dtype == np.uint8
+        assert np.array_equal(alone, by_two)
+        assert np.array_equal(alone, by_four)
+    assert not np.array_equal(pictures[0][0], pictures[0][1])
+
+
+def test_every_prompt_with_every_seed_or_in_pairs():
+    all_of_them = generate(ToyFamily(), PROMPTS[:2], height=16, width=16, seeds=(1, 2, 3), steps=2)
+    assert [(s.recipe["prompt"], s.recipe["seed"]) for s in all_of_them] == [
+        (p, s) for p in PROMPTS[:2] for s in (1, 2, 3)
+    ]
+    pairs = generate(ToyFamily(), PROMPTS[:2], height=16, width=16, seeds=(1, 2), pair=True, steps=2)
+    assert [(s.recipe["prompt"], s.recipe["seed"]) for s in pairs] == [("red hair", 1), ("blue hair", 2)]
+    with pytest.raises(ConfigError, match="2 prompts and 3 seeds"):
+        generate(ToyFamily(), PROMPTS[:2], height=16, width=16, seeds=(1, 2, 3), pair=True)
+
+
+def test_defaults_are_the_familys_and_the_recipe_tells_all():
+    family = ToyFamily()
+    (sample,) = generate(family, ["red hair"], height=16, width=24, seeds=(3,))
+    expected = {
+        "prompt": "red hair",
+        "negative": "bad picture",
+        "seed": 3,
+        "height": 16,
+        "width": 24,
+        "solver": "euler",
+    }
+    expected |= {"steps": 6, "nfe": 6, "cfg": 2.0, "shift": 3.0, "schedule": "linear"}
+    assert expected.items() <= sample.recipe.items()
+    assert sample.recipe["model"] == {"name": "toy", "flavour": "tiny", "weights": "random"}
+    assert family.tower.encoded == ["red hair", "bad picture"]
+    assert set(family.net.batches) == {2}  # guidance doubled the batch
+    adaptive = generate(family, ["red hair"], height=16, width=24, seeds=(3,), solver="bosh3")[0].recipe
+    assert adaptive["nfe"] > adaptive["steps"]
+    assert {"rtol", "atol", "max_nfe"} <= adaptive.keys()
+    assert "shift" not in adaptive
+
+
+def test_guidance_off_asks_for_the_prompt_alone():
+    family = ToyFamily()
+    generate(family, ["red hair"], height=16, width=16, cfg=1.0, steps=3)
+    assert set(family.net.batches) == {1}
+
+
+def test_the_recipe_in_the_file_draws_the_picture_again(tmp_path):
+    (sample,) = generate(ToyFamily(), ["red hair"], height=16, width=24, seeds=(11,), solver="heun", steps=4, cfg=3.0)
+    read = png.read_recipe(png.save(tmp_path / "a.png", sample.pixels, sample.recipe))
+    names = ("height", "width", "solver", "steps", "schedule", "cfg", "shift", "negative")
+    again = generate(ToyFamily(), [read["prompt"]], seeds=(read["seed"],), **{name: read[name] for name in names})
+    assert np.array_equal(again[0].pixels, sample.pixels)
+
+
+def test_a_given_backbone_is_used_and_left_in_its_mode():
+    family, other = ToyFamily(), ToyNet().train()
+    done, steps = [], []
+    generate(
+        family,
+        PROMPTS,
+        height=16,
+        width=16,
+        steps=2,
+        batch_size=3,
+        backbone=other,
+        progress=done.append,
+        on_step=steps.append,
+    )
+    assert other.training
+    assert other.batches
+    assert not family.net.batches
+    assert done == [3, 1]
+    assert len(steps) == 4
+
+
+def test_an_impossible_size_names_the_nearest_possible_one():
+    with pytest.raises(ConfigError, match="use 32x40"):
+        generate(ToyFamily(), PROMPTS, height=30, width=41)
+
+
+def test_noise_is_a_function_of_seed_and_size_and_pixels_are_rounded():
+    assert torch.equal(initial_noise(5, 3, 4, 6), initial_noise(5, 3, 4, 6))
+    assert not torch.equal(initial_noise(5, 3, 4, 6), initial_noise(6, 3, 4, 6))
+    levels = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0]).reshape(1, 1, 1, 5).expand(1, 3, 1, 5)
+    assert to_uint8(levels)[0, 0, :, 0].tolist() == [0, 0, 128, 255, 255]
+    every = torch.arange(256.0) / 127.5 - 1
+    assert to_uint8(every.reshape(1, 1, 16, 16).expand(1, 3, 16, 16))[0, :, :, 0].flatten().tolist() == list(range(256))
