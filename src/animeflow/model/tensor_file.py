@@ -23,7 +23,9 @@ def dtype_named(name: str) -> torch.dtype:
     """`bf16`, `fp16` or `fp32`."""
     if name not in DTYPES:
         raise ConfigError(
-            f"unknown dtype '{name}'{did_you_mean(name, DTYPES)}", where="export.dtype", do=f"choose one of: {', '.join(DTYPES)}"
+            f"unknown dtype '{name}'{did_you_mean(name, DTYPES)}",
+            where="export.dtype",
+            do=f"choose one of: {', '.join(DTYPES)}",
         )
     return DTYPES[name]
 
@@ -46,12 +48,14 @@ def _cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if torch.isfinite(tensor).all():
         largest = tensor.abs().max().item()
         raise DataError(
-            f"'{name}' does not fit into {dtype}: its largest number is {largest:g}, the largest that fits {torch.finfo(dtype).max:g}",
+            f"'{name}' does not fit into {dtype}: it holds {largest:g}, and {torch.finfo(dtype).max:g} is the most that fits",
             why="it would become infinite, and every picture black",
             do="export as bf16 or fp32",
         )
     broken = tensor.numel() - int(torch.isfinite(tensor).sum())
-    raise DataError(f"'{name}' holds {broken} numbers that are not finite", do="export an earlier checkpoint: this run has diverged")
+    raise DataError(
+        f"'{name}' holds {broken} numbers that are not finite", do="export an earlier checkpoint: this run has diverged"
+    )
 
 
 def write_tensors(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
@@ -77,7 +81,9 @@ def open_tensors(path: Path) -> safe_open:
     try:
         return safe_open(path, framework="pt")
     except (OSError, SafetensorError) as error:
-        raise DataError(f"this is no whole safetensors file: {error}", where=str(path), do="copy or download it again") from error
+        raise DataError(
+            f"this is no whole safetensors file: {error}", where=str(path), do="copy or download it again"
+        ) from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -122,4 +128,3 @@ def _fill_in_hash(path: Path) -> None:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(8)
         file.write(header.replace(json.dumps(UNKNOWN_HASH).encode(), json.dumps("0x" + digest).encode(), 1))
-
