@@ -36,9 +36,10 @@ setup: $(READY) ## Make the virtual environment with the pinned packages (every 
 demo: $(READY) ## Draw pictures, train on them, export, sample, report: the whole path (FAST=1: a minute instead of ten)
 	$(BIN)/animeflow demo $(if $(filter-out 0,$(FAST)),--fast) $(ARGS)
 
-# One OpenMP thread per process: two of them spin against each other on a small busy machine. Two processes are not in that trap.
-test: $(READY) ## Run the tests (ARGS="tests/flow -k euler" for some of them)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+# Two processes with one OpenMP thread each: two threads of one process spin against each other on a small busy machine.
+# A file stays with one process, so that its fixtures are made once.
+test: $(READY) ## Run the tests (ARGS="tests/flow -k euler" for some of them, ARGS="-n 0" for one process)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(READY) ## Check style and format with ruff
 	$(BIN)/ruff check .
