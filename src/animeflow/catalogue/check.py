@@ -1,0 +1,134 @@
+"""Is this file a picture? Bytes read, hashed and decoded to the last row, in worker processes. Knows files; knows no table.
+
+A worker may die on a hostile file without taking the run along: that file is then tried alone and refused as `decoder_died`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..image.decode import decode
+from ..image.picture import BadPicture, Limits
+
+CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the bytes of a file say. `reason` is None for a picture that can be used."""
+
+    sha256: str
+    bytes: int
+    mtime_ns: int
+    height: int = 0
+    width: int = 0
+    format: str = ""
+    notes: tuple[str, ...] = ()
+    reason: str | None = None
+    detail: str = ""
+
+
+def check(path: str, limits: Limits) -> Checked:
+    """Read, hash and fully decode one file. Never raises for what is wrong with the file."""
+    stat = None
+    try:
+        stat = Path(path).stat()
+        if stat.st_size > limits.max_bytes:
+            text = f"{stat.st_size:,} bytes; the limit is {limits.max_bytes:,}"
+            return Checked("", stat.st_size, stat.st_mtime_ns, reason="too_large", detail=text)
+        data = Path(path).read_bytes()
+    except OSError as error:
+        size, time = (stat.st_size, stat.st_mtime_ns) if stat else (0, 0)
+        reason = "missing_picture" if isinstance(error, FileNotFoundError) else "unreadable"
+        return Checked("", size, time, reason=reason, detail=error.strerror or type(error).__name__)
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        facts = decode(data, limits=limits).facts
+    except BadPicture as bad:
+        return Checked(digest, len(data), stat.st_mtime_ns, reason=bad.reason, detail=bad.detail)
+    return Checked(digest, len(data), stat.st_mtime_ns, facts.height, facts.width, facts.format, facts.notes)
+
+
+def check_all(paths: Sequence[str], limits: Limits, pool: Pool | None) -> Iterator[Checked]:
+    """One Checked per path, in order. Without a pool in this process."""
+    if pool is None:
+        yield from (check(path, limits) for path in paths)
+        return
+    chunks = [paths[at : at + CHUNK] for at in range(0, len(paths), CHUNK)]
+    while chunks:
+        futures = [pool.submit(_check_chunk, chunk, limits) for chunk in chunks]
+        for done, future in enumerate(futures):
+            try:
+                yield from _result(future)
+            except BrokenProcessPool:  # the files after this chunk go to a fresh pool
+                pool.close()
+                yield from _one_by_one(chunks[done], limits)
+                chunks = chunks[done + 1 :]
+                break
+        else:
+            return
+
+
+class Pool:
+    """A process pool that can be started again after a worker died. Use as a context.
+
+    Args:
+        workers: number of processes.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._executor: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def submit(self, work: Callable[..., list[Checked]], *arguments: object) -> Future[list[Checked]] | None:
+        """A future, or None when the pool is broken."""
+        if self._executor is None:
+            context = multiprocessing.get_context("spawn")  # a fork of a threaded process may hang
+            self._executor = ProcessPoolExecutor(self.workers, mp_context=context)
+        try:
+            return self._executor.submit(work, *arguments)
+        except BrokenProcessPool:
+            return None
+
+    def close(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+            self._executor = None
+
+
+def _check_chunk(paths: Iterable[str], limits: Limits) -> list[Checked]:
+    return [check(path, limits) for path in paths]
+
+
+def _result(future: Future[list[Checked]] | None) -> list[Checked]:
+    try:
+        if future is None:
+            raise BrokenProcessPool("the pool broke before this was submitted")
+        return future.result()
+    except CancelledError as error:
+        raise BrokenProcessPool("cancelled with the broken pool") from error
+
+
+def _one_by_one(paths: Sequence[str], limits: Limits) -> Iterator[Checked]:
+    """A worker died while these files were in work: each is tried alone, so that only the one that kills it is refused."""
+    with Pool(1) as alone:
+        for path in paths:
+            try:
+                yield _result(alone.submit(_check_chunk, [path], limits))[0]
+            except BrokenProcessPool:
+                alone.close()
+                stat = Path(path).stat()
+                detail = "a worker process died while reading it"
+                yield Checked("", stat.st_size, stat.st_mtime_ns, reason="decoder_died", detail=detail)

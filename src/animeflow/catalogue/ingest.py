@@ -1,0 +1,210 @@
+"""From a source to the catalogue: refuse, check, add; every file is counted once. Knows candidates and posts; knows no site."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import operator
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from ..core.log import progress
+from ..image.picture import Limits
+from ..text.blocklist import Blocklist
+from .candidate import Candidate, Facts, Source
+from .check import Checked, Pool, check_all
+from .post import Post, uid_of
+from .seen import Seen
+from .split import split_of
+from .table import Catalogue, Rejection
+
+WINDOW = 2048
+COMMIT_EVERY = 32_768
+
+
+@dataclass
+class IngestReport:
+    """What became of everything a source found: `found == added + known + sum(rejected)`.
+
+    Attributes:
+        updated: those of `known` whose facts had changed.
+        decoded: files that were opened; the others were unchanged since an earlier run or refused unopened.
+        notes: harmless oddities of decoded files, such as a broken colour profile.
+    """
+
+    source: str
+    found: int = 0
+    added: int = 0
+    known: int = 0
+    updated: int = 0
+    decoded: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    def lines(self) -> list[str]:
+        """The report for a person, one line each."""
+        known = f"{self.known:,} known" + (f" ({self.updated:,} with new facts)" if self.updated else "")
+        lines = [
+            f"{self.source}: {self.found:,} found = {self.added:,} added + {known} + {self.rejected.total():,} rejected",
+            f"  {self.decoded:,} decoded in {self.seconds:.1f} s",
+        ]
+        lines += [f"  rejected {reason:<18} {number:>9,}" for reason, number in self.rejected.most_common()]
+        lines += [f"  note     {note:<18} {number:>9,}" for note, number in self.notes.most_common()]
+        return lines
+
+
+def ingest(
+    catalogue: Catalogue,
+    source: Source,
+    *,
+    workers: int | None = None,
+    limits: Limits | None = None,
+    val_share: float = 0.02,
+    blocklist: Blocklist | None = None,
+) -> IngestReport:
+    """Take every usable picture of `source` into `catalogue` and commit.
+
+    Args:
+        workers: processes that decode; 0 for this process, default one per core.
+        limits: what a file may cost.
+        val_share: share of pictures kept for validation.
+        blocklist: the default one unless given; it can be extended, there is no switch for it.
+    """
+    limits = limits or Limits()
+    started = time.monotonic()
+    name = f"{source.name}:{catalogue.stored_path(source.root)}"
+    run = _Run(catalogue, limits, val_share, blocklist or Blocklist.default(), IngestReport(source.name), name)
+    catalogue.forget_rejections(name)
+    catalogue.config |= {"val_share": val_share, "limits": dataclasses.asdict(limits)}
+    number = os.cpu_count() or 1 if workers is None else workers
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(Pool(number)) if number > 0 else None
+        advance = stack.enter_context(progress(f"catalogue {source.name}", _length(source)))
+        for window in _windows(source, WINDOW):
+            run.take(window, pool)
+            advance(len(window))
+            run.save_sometimes()
+        run.save()
+    run.report.seconds = time.monotonic() - started
+    return run.report
+
+
+class _Run:
+    """One reading of one source."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        limits: Limits,
+        val_share: float,
+        blocklist: Blocklist,
+        report: IngestReport,
+        name: str,
+    ) -> None:
+        self.catalogue, self.limits, self.val_share = catalogue, limits, val_share
+        self.blocklist, self.report, self.name = blocklist, report, name
+        self.seen = Seen(catalogue.folder / "seen.parquet", limits)
+        self.saved_at = 0
+
+    def save(self) -> None:
+        self.catalogue.commit()
+        self.seen.save()
+
+    def save_sometimes(self) -> None:
+        """A commit writes the whole table, so the distance between two grows with it."""
+        if self.report.found - self.saved_at >= max(COMMIT_EVERY, len(self.catalogue) // 4):
+            self.saved_at = self.report.found
+            self.save()
+
+    def take(self, window: Sequence[Candidate], pool: Pool | None) -> None:
+        """Judge a window of candidates; results come in the order of the source, whatever the workers do."""
+        refused = [candidate.reason or self._refuse(candidate.facts) for candidate in window]
+        known = [None if reason else self._known(c) for c, reason in zip(window, refused, strict=True)]
+        unknown = [i for i, reason in enumerate(refused) if not reason and known[i] is None]
+        results = dict(zip(unknown, check_all([str(window[i].path) for i in unknown], self.limits, pool), strict=True))
+        for i, candidate in enumerate(window):
+            self.report.found += 1
+            if reason := refused[i]:
+                self._reject(candidate, reason, candidate.detail if candidate.reason else "")
+                continue
+            checked = known[i] or results[i]
+            if i in results:
+                self.report.decoded += 1
+                self.seen.put(self.catalogue.stored_path(candidate.path), checked)
+            if checked.reason:
+                self._reject(candidate, checked.reason, checked.detail)
+                continue
+            self.report.notes.update(checked.notes)
+            self._add(candidate, checked)
+
+    def _refuse(self, facts: Facts) -> str | None:
+        tags = [*facts.surfaces, *(tag for names in facts.tags.values() for tag in names)]
+        if self.blocklist.blocked(tags) or any(map(self.blocklist.blocks_text, facts.captions.values())):
+            return "blocked"
+        return None
+
+    def _known(self, candidate: Candidate) -> Checked | None:
+        try:
+            return self.seen.get(self.catalogue.stored_path(candidate.path), candidate.path)
+        except OSError:
+            return None  # `check` says what is wrong with it
+
+    def _reject(self, candidate: Candidate, reason: str, detail: str) -> None:
+        path = self.catalogue.stored_path(candidate.path)
+        if (sha := self.catalogue.sha_at(path)) is not None:  # it was good once: now broken, or blocked
+            self.catalogue.remove(sha)
+        self.catalogue.reject(Rejection(path, reason, detail, self.name))
+        self.report.rejected[reason] += 1
+
+    def _add(self, candidate: Candidate, checked: Checked) -> None:
+        post = self._post(candidate, checked)
+        first = self.catalogue.path_of(post.sha256)
+        if first is not None and first != post.path:
+            self._reject(candidate, "duplicate_file", f"same bytes as {first}")
+            return
+        verdict = next(iter(self.catalogue.add([post])))
+        self.report.added += verdict == "added"
+        self.report.known += verdict != "added"
+        self.report.updated += verdict == "updated"
+
+    def _post(self, candidate: Candidate, checked: Checked) -> Post:
+        facts, uid = candidate.facts, uid_of(checked.sha256)
+        return Post(
+            uid=uid,
+            sha256=checked.sha256,
+            path=self.catalogue.stored_path(candidate.path),
+            width=checked.width,
+            height=checked.height,
+            bytes=checked.bytes,
+            format=checked.format,
+            tags=facts.tags,
+            captions=facts.captions,
+            rating=facts.rating,
+            score=facts.score,
+            created_at=facts.created_at,
+            source=_source_name(self.report.source, facts.site),
+            source_id=facts.source_id,
+            url=facts.url,
+            origin=facts.origin,
+            truth=facts.truth,
+            split=split_of(uid, self.val_share),
+        )
+
+
+def _length(source: Source) -> int | None:
+    return operator.length_hint(source) or None
+
+
+def _windows(items: Iterable[Candidate], size: int) -> Iterator[list[Candidate]]:
+    iterator = iter(items)
+    while window := list(islice(iterator, size)):
+        yield window
+
+
+def _source_name(adapter: str, site: str | None) -> str:
+    return adapter if site in (None, adapter) else f"{adapter}/{site}"

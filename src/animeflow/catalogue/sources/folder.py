@@ -1,0 +1,127 @@
+"""A folder of pictures with text beside them: NAME.txt and NAME.caption, at any depth. Knows file names and text; decodes nothing.
+
+`.txt` holds tags (separated by commas or lines, `character:` and such prefixes understood), `.caption` holds sentences, and either
+may hold the other: what the text looks like decides. `NAME.ja.caption` is a sentence in Japanese.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ...text.tags import CATEGORY_WORDS, empty_tags, rating_of, split_sidecar
+from ..candidate import Candidate, Facts
+from ..walk import files_in, is_picture, not_a_picture
+
+SIDECARS = (".txt", ".caption")
+_LANGUAGE = re.compile(r"\.([a-z]{2}(?:-[A-Za-z]{2,4})?)$")
+_NAMESPACES = {**CATEGORY_WORDS, "creator": "artist"}
+_END = (".", "!", "?", "。", "！", "？")
+
+
+class FolderSource:
+    """Pictures and their sidecars below `root`.
+
+    Args:
+        root: the folder.
+        name: how posts from it are marked.
+        language: of sentences whose file name does not say.
+        rating: of pictures whose sidecar does not say.
+        origin: human, ai, ai_assisted or unknown, for all of them.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        name: str = "folder",
+        language: str = "en",
+        rating: str = "unknown",
+        origin: str = "unknown",
+    ) -> None:
+        self.root, self.name = Path(root), name
+        self.language, self.rating, self.origin = language, rating, origin
+
+    def __iter__(self) -> Iterator[Candidate]:
+        folder: Path | None = None
+        files: list[Path] = []
+        for file in files_in(self.root):
+            if file.parent != folder:
+                yield from self._folder(files)
+                folder, files = file.parent, []
+            files.append(file)
+        yield from self._folder(files)
+
+    def _folder(self, files: list[Path]) -> Iterator[Candidate]:
+        """Candidates of one folder: every file is a picture, the sidecar of one, or refused."""
+        texts = [file for file in files if file.suffix.lower() in SIDECARS]
+        others = [file for file in files if file.suffix.lower() not in SIDECARS]
+        pictures = [file for file in others if is_picture(file)]
+        owners = {name for picture in pictures for name in (picture.name, picture.stem)}
+        for file in others:
+            if file in pictures:
+                yield self._candidate(file, [text for text in texts if _owner(text) in (file.name, file.stem)])
+            else:
+                yield Candidate(file, reason="unknown_format", detail=not_a_picture(file))
+        for text in texts:
+            if _owner(text) not in owners:
+                yield Candidate(text, reason="missing_picture", detail=f"no picture is called {_owner(text)}")
+
+    def _candidate(self, picture: Path, texts: list[Path]) -> Candidate:
+        facts = Facts(rating=self.rating, origin=self.origin)
+        for text in texts:
+            try:
+                content = text.read_text(encoding="utf-8-sig").strip()
+            except UnicodeDecodeError:
+                return Candidate(picture, reason="bad_sidecar", detail=f"{text.name} is not UTF-8")
+            self._read(text, content, facts)
+        return Candidate(picture, facts)
+
+    def _read(self, file: Path, content: str, facts: Facts) -> None:
+        marked = _LANGUAGE.search(file.stem)
+        if marked or is_sentence(content, expected=file.suffix.lower() == ".caption"):
+            language = marked.group(1) if marked else self.language
+            facts.captions[language] = " ".join(content.split())
+        else:
+            read_tags(split_sidecar(content), facts)
+
+
+def _owner(text: Path) -> str:
+    """Name or stem of the picture that a sidecar belongs to."""
+    return _LANGUAGE.sub("", text.stem)
+
+
+def is_sentence(text: str, *, expected: bool) -> bool:
+    """Whether text is sentences rather than tags: long pieces between commas, or an end mark after words.
+
+    Args:
+        expected: what to believe of a text that could be either.
+    """
+    pieces = [piece.split() for piece in re.split(r"[,\n、，]", text) if piece.strip()]
+    if not pieces:
+        return False
+    mean = sum(map(len, pieces)) / len(pieces)
+    if text.rstrip().endswith(_END) and (mean > 2 or len(pieces) == 1):
+        return True
+    if len(pieces) >= 4 and mean <= 2.5:
+        return False
+    return expected or mean > 6
+
+
+def read_tags(names: Iterable[str], facts: Facts) -> None:
+    """Sort names into categories by their prefix (`artist:x`, `rating:general`); those without one are general."""
+    tags = facts.tags or empty_tags()
+    for name in names:
+        space, colon, rest = name.partition(":")
+        rest = rest.strip("_")
+        if colon and rest and space == "rating":
+            facts.rating = rating_of(rest, site="folder")
+        elif colon and rest and space in _NAMESPACES:
+            category = _NAMESPACES[space]
+            if category:
+                tags[category].append(rest)
+        else:
+            tags["general"].append(name)
+    facts.tags = {category: list(dict.fromkeys(found)) for category, found in tags.items()}
+    facts.surfaces += tuple(names)

@@ -1,0 +1,264 @@
+"""The catalogue: a folder with one Parquet table of posts, the list of refusals, and a manifest.
+
+Knows DuckDB and Parquet; opens no picture. Rows keep the order in which they were added, and the same additions give the same bytes, however they were divided into runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+
+from ..core.errors import ConfigError, DataError
+from ..core.files import atomic_path, read_json, sha256_file, write_json, write_text
+from .post import SCHEMA, Post
+
+ROWS_PER_GROUP = 8192
+COUNTED = ("source", "rating", "origin", "split", "format")
+
+
+@dataclass(frozen=True, order=True)
+class Rejection:
+    """A file that was found and not taken, and why. `source` is the adapter and folder it came from."""
+
+    path: str
+    reason: str
+    detail: str
+    source: str
+
+
+class Catalogue:
+    """Posts in `folder`: catalogue.parquet, rejected.jsonl, manifest.json. Changes are in memory until `commit`.
+
+    Args:
+        folder: made on the first commit.
+        root: paths of pictures below it are stored relative to it, others absolute. Default: what the manifest says, else the
+            folder that holds `folder`. It is remembered relative to `folder`, so both can be moved together.
+    """
+
+    def __init__(self, folder: str | Path, *, root: str | Path | None = None) -> None:
+        self.folder = Path(folder).resolve()
+        self._manifest = read_json(self._file("manifest.json")) if self._file("manifest.json").exists() else {}
+        told = self._manifest.get("root", "..")
+        self.root = Path(root).resolve() if root is not None else Path(os.path.normpath(self.folder / told))
+        if root is not None and self._manifest and self.root != Path(os.path.normpath(self.folder / told)):
+            raise ConfigError(
+                f"the catalogue's pictures are relative to {self.folder / told}, not to {self.root}",
+                where=str(self.folder),
+                do="leave root out, or make another catalogue",
+            )
+        self.config: dict[str, Any] = dict(self._manifest.get("config", {}))
+        self._path_of: dict[str, str] = {}  # sha256 -> path
+        self._sha_at: dict[str, str] = {}  # path -> sha256
+        self._digest_of: dict[str, str] = {}
+        self._new: dict[str, Post] = {}
+        self._changed: dict[str, Post | None] = {}  # None: removed
+        self._rejected: list[Rejection] = self._read_rejected()
+        self._rejected_before = list(self._rejected)
+        if self._file("catalogue.parquet").exists():
+            self._read_index()
+
+    def __len__(self) -> int:
+        return len(self._path_of)
+
+    def __contains__(self, sha256: str) -> bool:
+        return sha256 in self._path_of
+
+    # paths -----------------------------------------------------------------------------------------------------------
+
+    def stored_path(self, file: Path) -> str:
+        """How a file's path is written in the table."""
+        file = Path(os.path.abspath(file))
+        inside = file.is_relative_to(self.root)
+        return str(PurePosixPath(file.relative_to(self.root) if inside else file))
+
+    def file(self, post: Post) -> Path:
+        """Where the picture of a post lies."""
+        return self.root / post.path
+
+    def path_of(self, sha256: str) -> str | None:
+        """Stored path of the picture with these bytes."""
+        return self._path_of.get(sha256)
+
+    def sha_at(self, path: str) -> str | None:
+        """sha256 of the post with this stored path."""
+        return self._sha_at.get(path)
+
+    # changing --------------------------------------------------------------------------------------------------------
+
+    def add(self, posts: Iterable[Post]) -> Counter[str]:
+        """Take posts; counts of added, known, updated (known with other facts) and duplicate_file.
+
+        Idempotent by sha256: of two files with the same bytes the first one is kept, the second is listed as rejected.
+        """
+        verdicts: Counter[str] = Counter()
+        for post in posts:
+            verdicts[self._add(post)] += 1
+        return verdicts
+
+    def _add(self, post: Post) -> str:
+        first = self._path_of.get(post.sha256)
+        if first is not None and first != post.path:
+            self.reject(Rejection(post.path, "duplicate_file", f"same bytes as {first}", post.source))
+            return "duplicate_file"
+        if first == post.path:
+            if self._digest_of[post.sha256] == post.digest():
+                return "known"
+            self._store(post, self._new if post.sha256 in self._new else self._changed)
+            return "updated"
+        if (older := self._sha_at.get(post.path)) is not None:  # the file was replaced by another picture
+            self.remove(older)
+        if self._changed.get(post.sha256, post) is None:  # removed and back again
+            self._store(post, self._changed)
+        else:
+            self._store(post, self._new)
+        return "added"
+
+    def _store(self, post: Post, place: dict[str, Post] | dict[str, Post | None]) -> None:
+        place[post.sha256] = post
+        self._path_of[post.sha256] = post.path
+        self._sha_at[post.path] = post.sha256
+        self._digest_of[post.sha256] = post.digest()
+
+    def remove(self, sha256: str) -> None:
+        """Take a post out. Say why with `reject`."""
+        self._sha_at.pop(self._path_of.pop(sha256))
+        del self._digest_of[sha256]
+        if self._new.pop(sha256, None) is None:
+            self._changed[sha256] = None
+
+    def reject(self, rejection: Rejection) -> None:
+        """List a file that was not taken."""
+        self._rejected.append(rejection)
+
+    def forget_rejections(self, source: str) -> None:
+        """Before a source is read again: drop what was listed for it."""
+        self._rejected = [rejection for rejection in self._rejected if rejection.source != source]
+
+    @property
+    def rejections(self) -> list[Rejection]:
+        return sorted(set(self._rejected))
+
+    # reading ---------------------------------------------------------------------------------------------------------
+
+    def posts(self, where: str | None = None) -> list[Post]:
+        """Posts that satisfy a SQL condition on the columns of the table, in its order; all without one.
+
+        `"rating = 'general' and list_contains(tags.general, 'solo') and width >= 512"`
+        """
+        return list(self.iterate(where))
+
+    def iterate(self, where: str | None = None) -> Iterator[Post]:
+        """`posts`, a batch at a time. What was added since the last commit is not seen."""
+        if not self._file("catalogue.parquet").exists():
+            return
+        if where is None:
+            batches = pads.dataset(self._file("catalogue.parquet")).to_batches(use_threads=False)
+        else:
+            batches = self._query(where)
+        for batch in batches:
+            for row in batch.to_pylist():
+                yield Post.from_row(row)
+
+    def _query(self, where: str) -> Iterator[pa.RecordBatch]:
+        with duckdb.connect(config={"enable_external_access": "false"}) as connection:
+            connection.register("posts", pads.dataset(self._file("catalogue.parquet")))
+            try:
+                yield from connection.sql(f"select * from posts where ({where})").to_arrow_reader(ROWS_PER_GROUP)
+            except duckdb.Error as error:
+                raise ConfigError(
+                    f"the filter does not work: {where}",
+                    where="catalogue.where",
+                    why=str(error).splitlines()[0],
+                    do=f"write a SQL condition on: {', '.join(SCHEMA.names)}",
+                ) from error
+
+    def summary(self) -> dict[str, Any]:
+        """Counts by source, rating, origin, split and format; bytes and rejections. As last committed."""
+        return {
+            key: value for key, value in self._manifest.items() if key not in ("sha256", "config", "root", "version")
+        }
+
+    # writing ---------------------------------------------------------------------------------------------------------
+
+    def commit(self) -> bool:
+        """Write what changed, each file whole or not at all; False when nothing did, and then no file is touched."""
+        rows_changed = bool(self._new or self._changed) or not self._file("catalogue.parquet").exists()
+        rejected = "".join(json.dumps(vars(r), ensure_ascii=False, sort_keys=True) + "\n" for r in self.rejections)
+        rejected_changed = (
+            self.rejections != sorted(set(self._rejected_before)) or not self._file("rejected.jsonl").exists()
+        )
+        if not rows_changed and not rejected_changed and self.config == self._manifest.get("config"):
+            return False
+        counts: dict[str, Any] = {key: self._manifest.get(key) for key in ("posts", "bytes", *COUNTED)}
+        if rows_changed:
+            with atomic_path(self._file("catalogue.parquet")) as temporary:
+                counts = _write(temporary, self._rows())
+            self._new, self._changed = {}, {}
+        if rejected_changed:
+            write_text(self._file("rejected.jsonl"), rejected)
+            self._rejected_before = list(self._rejected)
+        self._manifest = {
+            "version": 1,
+            "root": os.path.relpath(self.root, self.folder),
+            "config": self.config,
+            **counts,
+            "rejected": dict(sorted(Counter(r.reason for r in self.rejections).items())),
+            "sha256": {name: sha256_file(self._file(name)) for name in ("catalogue.parquet", "rejected.jsonl")},
+        }
+        write_json(self._file("manifest.json"), self._manifest)
+        return True
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        """Old rows, changed ones in their place, then the new ones."""
+        for post in self.iterate():
+            kept = self._changed.get(post.sha256, post)
+            if kept is not None:
+                yield kept.as_row()
+        yield from (post.as_row() for post in self._new.values())
+
+    def _file(self, name: str) -> Path:
+        return self.folder / name
+
+    def _read_index(self) -> None:
+        try:
+            table = pq.read_table(self._file("catalogue.parquet"), columns=["sha256", "path", "digest"])
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(
+                f"{self._file('catalogue.parquet')} is not a catalogue: {error}",
+                do="remove the folder and run the verb again",
+            ) from error
+        for sha, path, digest in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            self._path_of[sha], self._sha_at[path], self._digest_of[sha] = path, sha, digest
+
+    def _read_rejected(self) -> list[Rejection]:
+        file = self._file("rejected.jsonl")
+        return [Rejection(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def _write(file: Path, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Parquet in groups of a fixed number of rows, so that the bytes depend on the rows alone. Returns the manifest's counts."""
+    counts: dict[str, Counter[str]] = {name: Counter() for name in COUNTED}
+    group: list[Mapping[str, Any]] = []
+    posts = size = 0
+    with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+        for row in rows:
+            group.append(row)
+            posts, size = posts + 1, size + row["bytes"]
+            for name in COUNTED:
+                counts[name][row[name]] += 1
+            if len(group) == ROWS_PER_GROUP:
+                writer.write_table(pa.Table.from_pylist(group, SCHEMA))
+                group = []
+        if group:
+            writer.write_table(pa.Table.from_pylist(group, SCHEMA))
+    return {"posts": posts, "bytes": size} | {name: dict(sorted(counts[name].items())) for name in COUNTED}

@@ -1,0 +1,137 @@
+"""How captions are drawn: the options and the presets. Knows names and numbers; renders nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import translate
+from functools import lru_cache
+from typing import Any
+
+from ..core.errors import ConfigError, did_you_mean
+
+KINDS = ("tags", "sentence", "tags+sentence", "sentence+tags")
+SECTIONS = ("quality", "meta", "year", "rating", "count", "character", "series", "artist", "general")
+QUALITIES = ("none", "keep")
+WHERE = "caption"
+
+# About the post, not about the picture.
+ABOUT_THE_POST = (
+    *("*commentary*", "*_request", "check_*", "tagme", "bad_*_id", "bad_id", "bad_link", "non-web_source"),
+    *("md5_mismatch", "resolution_mismatch", "source_mismatch", "*_sample", "duplicate", "revision", "annotated"),
+    *("translated", "hard-translated", "partially_translated", "paid_reward*", "variant_set", "alpha_transparency"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionPolicy:
+    """Options of a caption; `render` draws from them.
+
+    Args:
+        kinds: weight of each kind: tags, sentence, tags+sentence, sentence+tags.
+        languages: weight of each language of sentences; one that is missing for a picture falls back to `en`.
+        order: the sections, in order. `a+b` makes one pool of two, which is shuffled as one. A section left out is not written.
+        shuffle: probability that the tags of every pool are shuffled.
+        keep_first: this many tags at the front are neither moved nor dropped.
+        tag_dropout: probability that a tag is left out.
+        section_dropout: the same for single sections, instead of `tag_dropout`.
+        protected: sections whose tags are never dropped.
+        quality: `none` writes no quality tag at all (masterpiece, score_7, ...), `keep` writes those the facts have.
+        size_tags: write highres, absurdres, lowres from the size of the source picture.
+        rating_words: how each rating is written; an empty word or a missing rating is not written.
+        artist_prefix: written before an artist's name, `@` for Anima.
+        underscores: keep them in tags.
+        separator: between tags.
+        leave_out: tag patterns (`*` for anything) that are never written.
+    """
+
+    kinds: Mapping[str, float] = field(default_factory=lambda: {"tags": 1.0})
+    languages: Mapping[str, float] = field(default_factory=lambda: {"en": 1.0})
+    order: tuple[str, ...] = SECTIONS
+    shuffle: float = 1.0
+    keep_first: int = 0
+    tag_dropout: float = 0.0
+    section_dropout: Mapping[str, float] = field(default_factory=dict)
+    protected: tuple[str, ...] = ("count", "character", "artist")
+    quality: str = "none"
+    size_tags: bool = True
+    rating_words: Mapping[str, str] = field(
+        default_factory=lambda: {word: word for word in ("general", "sensitive", "questionable", "explicit")}
+    )
+    artist_prefix: str = ""
+    underscores: bool = False
+    separator: str = ", "
+    leave_out: tuple[str, ...] = ABOUT_THE_POST
+
+    def __post_init__(self) -> None:
+        _known(self.kinds, KINDS, "kinds")
+        _known(self.sections, SECTIONS, "order")
+        _known(self.section_dropout, SECTIONS, "section_dropout")
+        _known(self.protected, SECTIONS, "protected")
+        _known([self.quality], QUALITIES, "quality")
+        if len(set(self.sections)) < len(self.sections):
+            raise ConfigError(f"a section is named twice in {list(self.order)}", where=f"{WHERE}.order")
+        for name, weights in (("kinds", self.kinds), ("languages", self.languages)):
+            if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
+                raise ConfigError(f"{name}={dict(weights)} has no positive weight", where=f"{WHERE}.{name}")
+        chances = {"shuffle": self.shuffle, "tag_dropout": self.tag_dropout, **self.section_dropout}
+        for name, chance in chances.items():
+            if not 0 <= chance <= 1:
+                raise ConfigError(
+                    f"{name}={chance} is not a probability", where=WHERE, do="choose a number from 0 to 1"
+                )
+
+    @classmethod
+    def nekofantasia(cls) -> CaptionPolicy:
+        """Nekofantasia 0.1: Danbooru tags without underscores, all shuffled, separated by commas, no quality tags."""
+        return cls(order=("meta+rating+count+character+series+artist+general",))
+
+    @classmethod
+    def toonworld(cls) -> CaptionPolicy:
+        """Drawn pictures: tags and sentences about what is in them; nothing about size, year or rating, which do not vary there."""
+        return cls(
+            kinds={"tags": 0.6, "sentence": 0.2, "tags+sentence": 0.1, "sentence+tags": 0.1},
+            languages={"en": 0.8, "ja": 0.1, "es": 0.1},
+            order=("count", "character", "series", "artist", "general"),
+            size_tags=False,
+        )
+
+    @property
+    def groups(self) -> list[list[str]]:
+        """Sections of every pool."""
+        return [entry.split("+") for entry in self.order]
+
+    @property
+    def sections(self) -> list[str]:
+        return [section for group in self.groups for section in group]
+
+    def dropout_of(self, section: str) -> float:
+        return 0.0 if section in self.protected else self.section_dropout.get(section, self.tag_dropout)
+
+    def leaves_out(self, name: str) -> bool:
+        return bool(self.leave_out) and _pattern(self.leave_out).fullmatch(name) is not None
+
+    def facts(self) -> dict[str, Any]:
+        """JSON of all options, for manifests and content addresses."""
+        return {
+            f.name: dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
+            for f in dataclasses.fields(self)
+            for value in [getattr(self, f.name)]
+        }
+
+
+@lru_cache(maxsize=32)
+def _pattern(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(translate, patterns)))
+
+
+def _known(names: Any, known: tuple[str, ...], option: str) -> None:
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"unknown name '{name}'{did_you_mean(str(name), known)}",
+                where=f"{WHERE}.{option}",
+                do=f"known here: {', '.join(known)}",
+            )
