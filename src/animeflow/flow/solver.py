@@ -75,13 +75,14 @@ def _fixed(velocity: VelocityField, x: Tensor, sigmas: Tensor, tableau: Tableau,
     times = sigmas.tolist()  # a float32 number survives the way through Python's float and back
     for i, (now, then) in enumerate(pairwise(times)):
         t_B = torch.full((size,), now, device=x.device)
+        h_B = torch.full((size,), now - then, device=x.device)
         k = velocity(x, t_B)
         if on_step:
             on_step(Step(i, len(times) - 1, t_B, x, path.denoised(x, k, t_B)))
         # Heun's second slope would be asked at t = 0, so its last interval is Euler's.
         method = EULER if tableau is HEUN and then == 0 else tableau
-        slopes = stages(velocity, x, t_B, torch.full_like(t_B, now - then), k, method, count=_used(method))
-        x = advance(x, t_B * 0 + (now - then), slopes, method.b)
+        slopes = stages(velocity, x, t_B, h_B, k, method, count=_used(method))
+        x = advance(x, h_B, slopes, method.b)
         nfe += len(slopes)
     finite_or_raise(x)
     counts = torch.full((size,), nfe, dtype=torch.long)

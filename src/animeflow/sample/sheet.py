@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..core.errors import ConfigError
 
 PAPER, INK, FAINT = (250, 249, 247), (38, 38, 42), (120, 120, 128)
-MARGIN, GAP = 16, 8
+MARGIN, GAP, LINE = 16, 8, 17
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -90,9 +89,26 @@ def _paragraph(
     draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, font: Font, *, width: int, height: int
 ) -> None:
     """Text wrapped to `width` pixels and cut, with an ellipsis, at `height`."""
-    letters = max(4, int(width / max(1.0, draw.textlength("n", font))))
-    lines = textwrap.wrap(text, letters) or [""]
-    room = max(1, height // 17)
+    lines = _wrapped(text, lambda line: draw.textlength(line, font) <= width)
+    room = max(1, height // LINE)
     if len(lines) > room:
-        lines = [*lines[: room - 1], lines[room - 1][: letters - 1] + "…"]
-    draw.multiline_text(at, "\n".join(lines), INK, font, spacing=4)
+        lines = [*lines[: room - 1], lines[room - 1][:-1] + "…"]
+    for k, line in enumerate(lines):
+        draw.text((at[0], at[1] + k * LINE), line, INK, font)
+
+
+def _wrapped(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """Lines that fit, broken between words, and inside a word (or a sentence without spaces) only where it is too long."""
+    lines = [""]
+    for word in text.split():
+        joined = f"{lines[-1]} {word}".strip()
+        if fits(joined):
+            lines[-1] = joined
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:
+            if not fits(lines[-1] + letter):
+                lines.append("")
+            lines[-1] += letter
+    return lines
