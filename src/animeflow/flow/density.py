@@ -45,7 +45,7 @@ class LogitNormal:
 
     def __post_init__(self) -> None:
         if not self.std > 0:
-            raise ConfigError(f"logit-normal std {self.std} is not positive", where="density.std", do="use 1.0")
+            raise ConfigError(f"logit-normal std {self.std} is not positive", where="recipe.density.std", do="use 1.0")
 
     def quantile(self, u: Tensor, *, tokens: int = TOKENS_1MP) -> Tensor:
         return _float32(torch.sigmoid(self.mean + self.std * torch.special.ndtri(u.double())))
@@ -64,7 +64,7 @@ class Mode:
         if not -1 <= self.scale <= 2 / (math.pi - 2):
             raise ConfigError(
                 f"mode scale {self.scale} is outside -1 ... {2 / (math.pi - 2):.3f}",
-                where="density.scale",
+                where="recipe.density.scale",
                 why="beyond it the map from u to t folds back and leaves [0, 1]",
                 do="use 1.29",
             )
@@ -110,7 +110,7 @@ class Floor:
         if not (0 <= self.share < 1 and 0 <= self.low < 1):
             raise ConfigError(
                 f"floor share {self.share} or low {self.low} is outside [0, 1)",
-                where="density.floor_share, density.floor_low",
+                where="recipe.density.floor_share, recipe.density.floor_low",
                 do="use 0.02 and 0.97, or share 0 for no floor",
             )
 
@@ -142,7 +142,7 @@ def build(
     if law not in laws:
         raise ConfigError(
             f"unknown timestep density '{law}'{did_you_mean(law, laws)}",
-            where="density.law",
+            where="recipe.density.law",
             do=f"use one of {', '.join(laws)}",
         )
     by = FixedShift(shift) if isinstance(shift, int | float) else shift

@@ -40,7 +40,7 @@ class FixedShift:
     value: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive(self.value, "shift.value")
+        _positive(self.value, "recipe.shift.value")
 
     def factor(self, tokens: int) -> float:
         return self.value
@@ -53,7 +53,7 @@ class SqrtAreaShift:
     value: float = 3.0
 
     def __post_init__(self) -> None:
-        _positive(self.value, "shift.value")
+        _positive(self.value, "recipe.shift.value")
 
     def factor(self, tokens: int) -> float:
         return self.value * math.sqrt(tokens / TOKENS_1MP)
@@ -77,13 +77,17 @@ def build(mode: str, value: float | None = None) -> Shift:
     if mode not in modes:
         raise ConfigError(
             f"unknown shift mode '{mode}'{did_you_mean(mode, modes)}",
-            where="shift.mode",
+            where="recipe.shift.mode",
             do=f"use one of {', '.join(modes)}",
         )
     if mode == "flux_mu":
         if value is not None:
-            raise ConfigError("shift mode flux_mu takes no value", where="shift.value", do="remove shift.value")
+            raise ConfigError(
+                "shift mode flux_mu takes no value", where="recipe.shift.value", do="set recipe.shift.value=null"
+            )
         return FluxMuShift()
     if value is None:
-        raise ConfigError(f"shift mode {mode} needs a value", where="shift.value", do="set shift.value=3.0")
+        raise ConfigError(
+            f"shift mode {mode} needs a value", where="recipe.shift.value", do="set recipe.shift.value=3.0"
+        )
     return FixedShift(value) if mode == "fixed" else SqrtAreaShift(value)

@@ -36,7 +36,10 @@ class Weight:
     form: str = "none"
 
     def __post_init__(self) -> None:
-        for value, known, where in ((self.space, SPACES, "loss.space"), (self.form, FORMS, "loss.weight")):
+        for value, known, where in (
+            (self.space, SPACES, "recipe.weight.space"),
+            (self.form, FORMS, "recipe.weight.form"),
+        ):
             if value not in known:
                 raise ConfigError(
                     f"unknown {where} '{value}'{did_you_mean(value, known)}",
@@ -45,10 +48,10 @@ class Weight:
                 )
         if self.form == "sigma_sqrt" and self.space != "x0":
             raise ConfigError(
-                f"loss.weight sigma_sqrt with loss.space {self.space}",
-                where="loss.weight",
+                f"weight form sigma_sqrt with space {self.space}",
+                where="recipe.weight.form",
                 why="t^-2 undoes the t^2 of the x0 loss; on any other loss it grows without bound as t goes to 0",
-                do="use loss.space=v with loss.weight=none, which is what sigma_sqrt makes of x0",
+                do="use space=v with form=none, which is what sigma_sqrt makes of x0",
             )
 
     def __call__(self, t_B: Tensor) -> Tensor:
