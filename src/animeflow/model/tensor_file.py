@@ -70,8 +70,7 @@ def write_tensors(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(dict(state), path, metadata=header)
     path.chmod(0o644)  # the library writes files that only their owner reads
-    if HASH in header:
-        _fill_in_hash(path)
+    _finish_header(path)
     with open_tensors(path) as file:
         verify(state, {name: file.get_tensor(name) for name in file.keys()}, where=str(path))  # noqa: SIM118  not a dict
     return path
@@ -120,11 +119,18 @@ def _bytes(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
 
 
-def _fill_in_hash(path: Path) -> None:
-    """Put the hash of the tensors in place of the zeros, which have its length."""
+def _finish_header(path: Path) -> None:
+    """Sort the strings of the header, which the library writes in random order, so that equal models are equal files; and put
+    the hash of the tensors in place of its zeros. The length of the header stays, or the tensors would have to move."""
     with open(path, "r+b") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = file.read(length)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        header = json.loads(file.read(length))
+        strings = header.pop("__metadata__")
+        if HASH in strings:
+            strings[HASH] = "0x" + hashlib.file_digest(file, "sha256").hexdigest()
+        header = {"__metadata__": dict(sorted(strings.items())), **header}
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+        if len(text) != length:
+            raise DataError(f"the header became {len(text)} bytes long instead of {length}", where=str(path))
         file.seek(8)
-        file.write(header.replace(json.dumps(UNKNOWN_HASH).encode(), json.dumps("0x" + digest).encode(), 1))
+        file.write(text)

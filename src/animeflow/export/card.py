@@ -1,0 +1,212 @@
+"""The model card: Markdown with Hugging Face's front matter, written from a run's record. Knows records; knows no run.
+
+Every figure comes from a field of the record, as it is there. The template itself holds no digit outside `FIXED_NAMES`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .record import RunRecord
+
+MISSING = "not recorded"
+FIXED_NAMES = ("StableDiffusion3Pipeline", "sha256")  # all the template's words with a digit
+COMFYUI_PLACES = {  # layout -> what to do with its files
+    "single_file": "`ComfyUI/models/checkpoints`",
+    "diffusion_only": "`ComfyUI/models/diffusion_models`",
+    "text_encoders": "`ComfyUI/models/text_encoders`",
+    "comfyui": "copy the tree into `ComfyUI/models`",
+    "diffusers": "load the folder with diffusers",
+}
+
+
+def card(record: RunRecord) -> str:
+    """README.md of an export."""
+    sections = [
+        _front_matter(record),
+        f"# {_text(record.name)}",
+        record.description or "",
+        _model(record),
+        _data(record),
+        _recipe(record),
+        _prompts(record),
+        _sampling(record),
+        _results(record),
+        _files(record),
+        _changes(record),
+        _provenance(record),
+    ]
+    return "\n\n".join(section.strip() for section in sections if section.strip()) + "\n"
+
+
+def escape_prompt(prompt: str) -> str:
+    """For ComfyUI, which reads parentheses as emphasis: `name (series)` -> `name \\(series\\)`; what is escaped stays so."""
+    return re.sub(r"(?<!\\)([()])", r"\\\1", prompt)
+
+
+def _front_matter(record: RunRecord) -> str:
+    facts: dict[str, Any] = {
+        "license": record.licence or "other",
+        "library_name": "diffusers" if "diffusers" in (record.layouts or []) else None,
+        "pipeline_tag": "text-to-image",
+        "base_model": record.base if record.base and re.fullmatch(r"[\w.-]+/[\w.-]+", record.base) else None,
+        "tags": ["animeflow", "text-to-image", "anime", *filter(None, [record.family])],
+    }
+    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in facts.items() if value is not None]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _model(record: RunRecord) -> str:
+    rows = {
+        "family": record.family,
+        "flavour": record.flavour,
+        "base": record.base,
+        "made from": record.parent,
+        "author": record.author,
+        "licence": record.licence,
+        "date": record.date,
+        "files in": record.dtype,
+    }
+    return "## Model\n\n" + _table(rows)
+
+
+def _data(record: RunRecord) -> str:
+    data: Mapping[str, Any] = record.data or {}
+    facts = {
+        "pictures": data.get("images"),
+        "snapshot": data.get("snapshot"),
+        "catalogue hash": data.get("catalogue_hash"),
+        "manifest hash": data.get("manifest_hash"),
+        "looked at by a person": data.get("reviewed"),
+        "licence of the pictures": data.get("licence_note"),
+    }
+    parts = ["## Data", _table(facts), _synthetic(data.get("origins"))]
+    for title, key in (
+        ("Pictures by step", "counts"),
+        ("By source", "sources"),
+        ("By origin", "origins"),
+        ("By rating", "ratings"),
+        ("By bucket (height x width)", "buckets"),
+        ("Rejected, by reason", "rejected"),
+    ):
+        value = data.get(key)
+        parts.append(f"{title}:\n\n{_table(value)}" if value else f"{title}: {MISSING}.")
+    return "\n\n".join(parts)
+
+
+def _synthetic(origins: Mapping[str, int] | None) -> str:
+    """The statement about pictures that no person drew, from the counts by origin."""
+    if origins is None:
+        return f"Synthetic pictures: {MISSING}."
+    names = {
+        "ai": "made by a generator",
+        "ai_assisted": "made with a generator's help",
+        "drawn_by_program": "drawn by a program",
+        "unknown": "of unknown origin",
+    }
+    found = [f"{_text(origins[key])} {words}" for key, words in names.items() if origins.get(key)]
+    if not found:
+        return "Synthetic pictures: none; every picture is recorded as made by a person."
+    return f"Synthetic pictures: {', '.join(found)}."
+
+
+def _recipe(record: RunRecord) -> str:
+    rows = {
+        "images seen": record.images_seen,
+        "optimizer steps": record.steps,
+        "effective batch": record.effective_batch,
+        "resolution (width x height)": record.resolution,
+        "optimizer": record.optimizer,
+        "schedule": record.schedule,
+        "flow": record.flow,
+        "precision": record.precision,
+        "average of weights (EMA)": record.ema,
+        "text encoders": record.text_encoder,
+        "frozen parts": record.parts,
+        "text lengths": record.text,
+        "captions": record.caption_policy,
+        "seed": record.seed,
+        "hardware": record.hardware,
+        "seconds": record.seconds,
+        "device hours": record.device_hours,
+    }
+    return "## Training details\n\n" + _table(rows)
+
+
+def _prompts(record: RunRecord) -> str:
+    text = ["## Prompts"]
+    if record.prompts:
+        text.append(
+            "Written like the captions of the training. Parentheses are escaped, because ComfyUI reads plain ones as emphasis:"
+        )
+        text.append("```\n" + "\n".join(escape_prompt(prompt) for prompt in record.prompts) + "\n```")
+        text.append("diffusers takes prompts literally: write plain parentheses there.")
+    else:
+        text.append(f"Example prompts: {MISSING}.")
+    return "\n\n".join(text)
+
+
+def _sampling(record: RunRecord) -> str:
+    text = ["## Sampling", _table(record.sampling) if record.sampling else f"Settings: {MISSING}."]
+    if "diffusers" in (record.layouts or []):
+        text.append(
+            "```python\nfrom diffusers import StableDiffusion3Pipeline\n\npipe = StableDiffusion3Pipeline.from_pretrained("
+        )
+        text[-1] += '"diffusers")\n```'
+    return "\n\n".join(text)
+
+
+def _results(record: RunRecord) -> str:
+    text = ["## Measured results", _table(record.results) if record.results else f"Results: {MISSING}."]
+    limits = [*(record.limitations or []), *(record.notes or [])]
+    text.append("## Known limitations")
+    text.append("\n".join(f"- {limit}" for limit in limits) if limits else f"Limitations: {MISSING}.")
+    return "\n\n".join(text)
+
+
+def _files(record: RunRecord) -> str:
+    places = {layout: COMFYUI_PLACES.get(layout, MISSING) for layout in record.layouts or []}
+    text = ["## Files", _table(places, head=("folder", "place")) if places else f"Layouts: {MISSING}."]
+    files = record.files or []
+    rows = [f"| `{_cell(file['path'])}` | {file['bytes']} | `{file['sha256']}` |" for file in files]
+    text.append("\n".join(["| file | bytes | sha256 |", "|---|---|---|", *rows]) if rows else f"Files: {MISSING}.")
+    return "\n\n".join(text)
+
+
+def _changes(record: RunRecord) -> str:
+    return "## Changes\n\n" + "\n".join(f"- {change}" for change in record.changes) if record.changes else ""
+
+
+def _provenance(record: RunRecord) -> str:
+    rows = {"config hash": record.config_hash, "commit": record.git_commit, "versions": record.versions}
+    return (
+        "## Provenance\n\n"
+        + _table(rows)
+        + "\n\nWritten by animeflow from `record.json`; no figure here was typed by hand."
+    )
+
+
+def _table(rows: Mapping[str, Any], *, head: tuple[str, str] = ("", "")) -> str:
+    lines = [f"| {_cell(name)} | {_cell(_text(value))} |" for name, value in rows.items()]
+    return "\n".join([f"| {head[0]} | {head[1]} |", "|---|---|", *lines])
+
+
+def _text(value: Any) -> str:
+    """A value as the record holds it."""
+    if value is None:
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_text(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_text(item) for item in value) or "none"
+    return str(value)
+
+
+def _cell(text: str) -> str:
+    """Inside a Markdown table."""
+    return str(text).replace("|", "\\|").replace("\n", " ")
