@@ -20,17 +20,24 @@ echo "== clean environment"
 "$place/venv/bin/python" -m pip install --quiet --constraint "$root/constraints.txt" "$wheel"
 
 echo "== what the wheel carries"
-"$place/venv/bin/python" - "$root/configs" <<'PY'
-import pathlib, sys
+"$place/venv/bin/python" - "$root" <<'PY'
+import pathlib
+import sys
+
 import animeflow
 
-package = pathlib.Path(animeflow.__file__).parent
+package, root = pathlib.Path(animeflow.__file__).parent, pathlib.Path(sys.argv[1])
 assert "site-packages" in package.parts, f"{package} is not the installed wheel"
-source = pathlib.Path(sys.argv[1])
-missing = [str(f.relative_to(source)) for f in source.rglob("*.yaml") if not (package / "configs" / f.relative_to(source)).is_file()]
-assert not missing, f"configs missing from the wheel: {missing}"
-assert (package / "py.typed").is_file(), "py.typed is missing from the wheel"
-print(f"animeflow {animeflow.__version__}, {len(list((package / 'configs').rglob('*.yaml')))} config files")
+
+
+def files(folder: pathlib.Path) -> set[pathlib.Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+
+
+for source, installed in ((root / "src" / "animeflow", package), (root / "configs", package / "configs")):
+    missing = sorted(map(str, files(source) - files(installed)))
+    assert not missing, f"the wheel lacks files of {source.name}: {missing}"
+print(f"animeflow {animeflow.__version__}: {len(files(package))} files, {len(files(package / 'configs'))} of them configs")
 PY
 
 echo "== animeflow demo --fast"
