@@ -16,7 +16,7 @@ class Stage:
 
     def __init__(self, brush: Brush, light: Light, rng: np.random.Generator, *, width: float, height: float) -> None:
         self.brush, self.light, self.rng, self.width, self.height = brush, light, rng, width, height
-        self.horizon = height - 0.36 * min(1.0, height / 1.3 + 0.2)
+        self.horizon = height - 0.35 - 0.28 * max(0.0, height - 1.0)
 
     def band(self, top: float, bottom: float) -> Points:
         return polygon([(-0.05, top), (self.width + 0.05, top), (self.width + 0.05, bottom), (-0.05, bottom)])
@@ -175,7 +175,7 @@ def _towers(stage: Stage, *, step: float, base: float, color: Color, lit: bool) 
     if stage.light.name == "sunset":
         window = (255, 206, 120)
     for k in range(int(stage.width / step) + 2):
-        x, tall = (k - 0.35) * step, base * (0.72 + 0.28 * ((k * 5 + (1 if lit else 3)) % 4) / 3) * min(1.3, stage.horizon / 0.64)
+        x, tall = (k - 0.35) * step, base * (0.72 + 0.28 * ((k * 5 + (1 if lit else 3)) % 4) / 3) * min(1.7, stage.horizon / 0.64)
         top = stage.horizon - tall
         stage.paint(polygon([(x, top), (x + step * 0.9, top), (x + step * 0.9, stage.horizon + 0.02), (x, stage.horizon + 0.02)]), color)
         if not lit:

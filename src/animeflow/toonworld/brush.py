@@ -27,7 +27,7 @@ class Brush:
         height, width: canvas in pixels.
         scale: pixels per unit. origin: pixel position of the unit point (0, 0). tilt: degrees, clockwise.
         style: how lines and shades look. grade: maps a colour to what the light makes of it.
-        fine: antialias each shape (for canvases that are not shrunk afterwards).
+        factor: how many times the canvas is shrunk afterwards; at 1 each shape is antialiased.
         lines: keep a line layer, too.
     """
 
@@ -41,65 +41,77 @@ class Brush:
         tilt: float = 0.0,
         style: Style,
         grade: Callable[[Color], Color],
-        fine: bool,
+        factor: int,
         lines: bool,
     ) -> None:
         self.canvas: Pixels = np.zeros((height, width, 4), np.uint8)
         self.lines: Pixels | None = np.zeros((height, width), np.uint8) if lines else None
-        self.style, self.grade, self.scale, self.origin = style, grade, scale, origin
+        self.style, self.grade, self.scale = style, lru_cache(maxsize=None)(grade), scale
         c, s = np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
-        self.turn = np.array([[c, s], [-s, c]], np.float32) * scale
-        self.kind = cv2.LINE_AA if fine else cv2.LINE_8
-
-    def pixel(self, points: Points) -> NDArray[np.float32]:
-        """Unit points [N, 2] -> canvas pixels [N, 2]."""
-        return points @ self.turn + np.asarray(self.origin, np.float32)
+        # From unit points to sixteenths of a pixel; cv2 counts from the centre of the first pixel.
+        self.turn = np.array([[c, s], [-s, c]], np.float32) * np.float32(scale * (1 << SHIFT))
+        self.offset = ((np.asarray(origin) - 0.5) * (1 << SHIFT)).astype(np.float32)
+        self.factor, self.kind = factor, cv2.LINE_AA if factor == 1 else cv2.LINE_8
+        self.waiting: tuple[Points, NDArray[np.int32], Color, float] | None = None
 
     def _fixed(self, points: Points) -> NDArray[np.int32]:
-        return np.round((self.pixel(points) - 0.5) * (1 << SHIFT)).astype(np.int32)
+        """Unit points [N, 2] -> cv2's fixed-point pixels [N, 2]."""
+        return np.rint(points @ self.turn + self.offset).astype(np.int32)
 
     def _color(self, color: Color) -> tuple[float, float, float, float]:
         return (*self.grade(color), 255.0)
 
     def fill(self, shape: Points, color: Color, *, outline: float = 1.0, ink: Color | None = None) -> None:
-        """Fill a closed shape; `outline` scales the artist's line (0: none), `ink` replaces its colour where it is tinted."""
+        """Fill a closed shape; `outline` scales the artist's line (0: none), `ink` replaces its colour where it is tinted.
+
+        The outline waits until the shades inside the shape are painted, so that they do not eat it.
+        """
+        self.finish()
         fixed = self._fixed(shape)
         cv2.fillPoly(self.canvas, [fixed], self._color(color), self.kind, SHIFT)
         if self.lines is not None:
             cv2.fillPoly(self.lines, [fixed], 0, self.kind, SHIFT)
-        if outline <= 0:
-            return
-        if self.style.line > 0:
+        if outline > 0:
             tinted = ink or mix(mix(color, (60, 10, 60), 0.5), (0, 0, 0), 0.12)
-            self._stroke(fixed, self.style.ink or tinted, self.style.line * outline, closed=True)
+            self.waiting = (shape, fixed, self.style.ink or tinted, self.style.line * outline)
+
+    def finish(self) -> None:
+        """Draw the outline that waits, if any. Call once after the last shape."""
+        if self.waiting is None:
+            return
+        _, fixed, ink, width = self.waiting
+        self.waiting = None
+        if width > 0:
+            self._stroke(fixed, ink, width, closed=True)
         self._trace(fixed, closed=True)
 
     def line(self, path: Points, color: Color, width: float, *, closed: bool = False) -> None:
         """A line that is part of the drawing whoever draws it, at least one final pixel or so wide."""
+        self.finish()
         fixed = self._fixed(path)
         self._stroke(fixed, color, width, closed=closed)
         self._trace(fixed, closed=closed)
 
     def _stroke(self, fixed: NDArray[np.int32], color: Color, width: float, *, closed: bool) -> None:
-        thickness = max(1, round(width * self.scale))
+        thickness = max(1, self.factor - 1, round(width * self.scale))
         cv2.polylines(self.canvas, [fixed], closed, self._color(color), thickness, self.kind, SHIFT)
 
     def _trace(self, fixed: NDArray[np.int32], *, closed: bool) -> None:
         if self.lines is not None:
-            cv2.polylines(self.lines, [fixed], closed, 255, max(1, round(0.008 * self.scale)), self.kind, SHIFT)
+            thickness = max(self.factor, round(0.006 * self.scale))
+            cv2.polylines(self.lines, [fixed], closed, 255, thickness, self.kind, SHIFT)
 
-    def _box(self, shape: Points) -> tuple[int, int, int, int]:
-        p = self.pixel(shape)
+    def _box(self, fixed: NDArray[np.int32]) -> tuple[int, int, int, int]:
+        """Pixels (x0, y0, x1, y1) that hold a shape, inside the canvas."""
         h, w = self.canvas.shape[:2]
-        x0, y0 = np.clip(np.floor(p.min(0)).astype(int) - 1, 0, (w, h))
-        x1, y1 = np.clip(np.ceil(p.max(0)).astype(int) + 2, 0, (w, h))
-        return int(x0), int(y0), int(x1), int(y1)
+        (x0, y0), (x1, y1) = (fixed.min(0) >> SHIFT).tolist(), (fixed.max(0) >> SHIFT).tolist()
+        return min(max(x0 - 1, 0), w), min(max(y0 - 1, 0), h), min(max(x1 + 3, 0), w), min(max(y1 + 3, 0), h)
 
-    def _mask(self, shape: Points, box: tuple[int, int, int, int]) -> Pixels:
+    def _mask(self, fixed: NDArray[np.int32], box: tuple[int, int, int, int]) -> Pixels:
         x0, y0, x1, y1 = box
         mask: Pixels = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        fixed = self._fixed(shape) - np.array([x0, y0], np.int32) * (1 << SHIFT)
-        cv2.fillPoly(mask, [fixed], 255, self.kind, SHIFT)
+        corner = np.array([x0 << SHIFT, y0 << SHIFT], np.int32)
+        cv2.fillPoly(mask, [fixed - corner], 255, self.kind, SHIFT)
         return mask
 
     def _over(self, box: tuple[int, int, int, int], mask: Pixels, source: Pixels | None, color: Color | None) -> None:
@@ -125,55 +137,60 @@ class Brush:
         hatch: bool = True,
     ) -> None:
         """Paint `shape` inside `clip`: the artist decides whether its edge is soft and whether it is hatched."""
-        box = self._box(clip)
+        if self.waiting is not None and self.waiting[0] is not clip:
+            self.finish()
+        edge = self._fixed(clip)
+        box = self._box(edge)
         if box[2] <= box[0] or box[3] <= box[1]:
             return
-        mask = self._mask(shape, box)
+        mask = self._mask(edge if shape is clip else self._fixed(shape), box)
         softness = self.style.softness if soft is None else soft
         if softness > 0:
             reach = max(1, round(softness * self.scale)) | 1
             mask = cv2.blur(cv2.blur(mask, (reach, reach)), (reach, reach))
         if hatch and self.style.hatch > 0:
-            h, w = self.canvas.shape[:2]
-            stripes = _stripes(h, w, round(self.style.hatch * self.scale, 2))
-            mask = cv2.min(mask, stripes[box[1] : box[3], box[0] : box[2]])
-        mask = cv2.min(mask, self._mask(clip, box))
+            mask = cv2.min(mask, _stripes(box, self.style.hatch * self.scale))
+        if shape is not clip:
+            mask = cv2.min(mask, self._mask(edge, box))
         if opacity < 1:
             mask = cv2.convertScaleAbs(mask, alpha=opacity)
         self._over(box, mask, None, color)
 
     def gradient(self, clip: Points, top: Color, bottom: Color, *, opacity: float = 1.0) -> None:
         """A vertical gradient over the height of `clip`, inside it."""
-        box = self._box(clip)
+        self.finish()
+        edge = self._fixed(clip)
+        box = self._box(edge)
         h, w = box[3] - box[1], box[2] - box[0]
         if h <= 0 or w <= 0:
             return
         ramp = np.linspace(0, 1, h, dtype=np.float32)[:, None]
         a, b = (np.array(self._color(c), np.float32) for c in (top, bottom))
-        column = np.round(a + (b - a) * ramp).astype(np.uint8)[:, None, :]
-        mask = self._mask(clip, box)
+        field = cv2.repeat(np.round(a + (b - a) * ramp).astype(np.uint8)[:, None, :], 1, w)
+        mask = self._mask(edge, box)
         if opacity < 1:
             mask = cv2.convertScaleAbs(mask, alpha=opacity)
-        self._over(box, mask, np.ascontiguousarray(np.broadcast_to(column, (h, w, 4))), None)
+        self._over(box, mask, field, None)
 
     def glow(self, center: tuple[float, float], radius: float, color: Color, *, opacity: float = 1.0) -> None:
         """A round light that fades to nothing at `radius`."""
+        self.finish()
         disc = np.array([[-1, -1], [1, 1]], np.float32) * radius + np.asarray(center, np.float32)
-        box = self._box(disc)
+        box = self._box(self._fixed(disc))
         h, w = box[3] - box[1], box[2] - box[0]
         if h <= 0 or w <= 0:
             return
-        x, y = self.pixel(np.array([center], np.float32))[0]
+        x, y = self._fixed(np.array([center], np.float32))[0] / (1 << SHIFT) + 0.5
         dx = (np.arange(box[0], box[2], dtype=np.float32) + 0.5 - x) / (radius * self.scale)
         dy = (np.arange(box[1], box[3], dtype=np.float32) + 0.5 - y) / (radius * self.scale)
         fall = np.clip(1 - dx[None, :] ** 2 - dy[:, None] ** 2, 0, 1) ** 2
         self._over(box, np.round(fall * (255 * opacity)).astype(np.uint8), None, color)
 
 
-@lru_cache(maxsize=16)
-def _stripes(height: int, width: int, period: float) -> Pixels:
-    """Diagonal stripes, about half of the area, with edges one pixel soft. [H, W]."""
-    across = (np.arange(width)[None, :] + np.arange(height)[:, None]) / max(period * np.sqrt(2), 2.0)
-    wave = np.abs(across % 1 - 0.5) * 2  # 0..1 triangle
-    edge = np.clip((0.58 - wave) * max(period * np.sqrt(2), 2.0) / 2 + 0.5, 0, 1)
-    return np.round(edge * 255).astype(np.uint8)
+def _stripes(box: tuple[int, int, int, int], period: float) -> Pixels:
+    """Diagonal stripes over the pixels (x0, y0, x1, y1), a little more than half of them, with edges one pixel soft."""
+    x0, y0, x1, y1 = box
+    length = max(period * np.sqrt(2), 2.0)  # along a row
+    wave = np.abs(np.arange(x0 + y0, x1 + y1) / length % 1 - 0.5) * 2  # 0..1 triangle, a function of x + y
+    edge = np.round(np.clip((0.58 - wave) * length / 2 + 0.5, 0, 1) * 255).astype(np.uint8)
+    return np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(edge, x1 - x0)[: y1 - y0])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache, wraps
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +13,30 @@ Points = NDArray[np.float32]  # [N, 2]
 Pairs = Sequence[tuple[float, float]]
 
 
+def _remembered(make: Callable[..., Points]) -> Callable[..., Points]:
+    """Shapes are drawn again and again with the same numbers: keep the last few thousand, read-only."""
+
+    @lru_cache(maxsize=4096)
+    def kept(*args: Any, **options: Any) -> Points:
+        shape = make(*args, **options)
+        shape.setflags(write=False)
+        return shape
+
+    @wraps(make)
+    def outer(first: Any, *args: Any, **options: Any) -> Points:
+        if isinstance(first, list):
+            first = tuple(first)
+        return kept(first, *args, **options)
+
+    return outer
+
+
 def polygon(points: Pairs) -> Points:
     return np.asarray(points, dtype=np.float32).reshape(-1, 2)
 
 
-def smooth(points: Pairs | Points, *, closed: bool = True, steps: int = 7) -> Points:
+@_remembered
+def smooth(points: Pairs, *, closed: bool = True, steps: int = 7) -> Points:
     """Catmull-Rom spline through the points. A point given twice in a row is a sharp corner."""
     p = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     if closed:
@@ -26,7 +47,8 @@ def smooth(points: Pairs | Points, *, closed: bool = True, steps: int = 7) -> Po
         after2 = np.concatenate([p[2:], p[-1:], p[-1:]])
         last = len(p) - 1
     t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
-    a, b, c, d = (q[:last, None, :] for q in (before, p, after, after2))
+    real = np.any(p[:last] != after[:last], axis=1)  # between the two copies of a corner there is nothing to draw
+    a, b, c, d = (q[:last][real][:, None, :] for q in (before, p, after, after2))
     curve = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
     curve = curve.reshape(-1, 2)
     return (curve if closed else np.concatenate([curve, p[-1:]])).astype(np.float32)
@@ -37,12 +59,14 @@ def mirror(points: Points) -> Points:
     return points[::-1] * np.array([-1, 1], dtype=np.float32)
 
 
+@_remembered
 def symmetric(right_half: Pairs, *, steps: int = 7) -> Points:
     """Closed smooth shape from its half with x >= 0, listed from the top to the bottom."""
     left = [(-x, y) for x, y in reversed(right_half) if x > 1e-6]
     return smooth([*right_half, *left], steps=steps)
 
 
+@_remembered
 def ellipse(center: tuple[float, float], rx: float, ry: float, *, turn: float = 0.0, steps: int = 28) -> Points:
     """Ellipse turned by `turn` degrees (clockwise on the picture)."""
     a = np.linspace(0, 2 * np.pi, steps, endpoint=False)
@@ -61,18 +85,20 @@ def moved(points: Points, dx: float = 0, dy: float = 0, *, scale: float = 1.0) -
     return (points * scale + np.array([dx, dy])).astype(np.float32)
 
 
+@_remembered
 def star(center: tuple[float, float], radius: float, *, tips: int = 5, inner: float = 0.48, turn: float = 0) -> Points:
     a = np.radians(turn - 90) + np.arange(2 * tips) * np.pi / tips
     r = np.where(np.arange(2 * tips) % 2 == 0, radius, radius * inner)
     return (np.stack([r * np.cos(a), r * np.sin(a)], 1) + np.asarray(center)).astype(np.float32)
 
 
-def limb(start: tuple[float, float], end: tuple[float, float], w0: float, w1: float, *, bend: float = 0.0) -> Points:
-    """Tapered tube with half widths `w0` -> `w1`; `bend` pushes its middle sideways. The far end is round."""
+@_remembered
+def limb(start: tuple[float, float], end: tuple[float, float], w0: float, w1: float, *, bend: float = 0.0, cap: float = 1.0) -> Points:
+    """Tapered tube with half widths `w0` -> `w1`; `bend` pushes its middle sideways, `cap` rounds its far end."""
     a, b = np.asarray(start, float), np.asarray(end, float)
     along = (b - a) / max(float(np.hypot(*(b - a))), 1e-6)
     side = np.array([-along[1], along[0]])
     middle, wm = (a + b) / 2 + side * bend, (w0 + w1) / 2
-    points = [a + side * w0, middle + side * wm, b + side * w1, b + along * w1]
+    points = [a + side * w0, middle + side * wm, b + side * w1, b + along * w1 * cap]
     points += [b - side * w1, middle - side * wm, a - side * w0]
     return smooth([(float(x), float(y)) for x, y in points], steps=6)

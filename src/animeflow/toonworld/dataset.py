@@ -204,10 +204,10 @@ def _write_picture(folder: Path, world: World, index: int) -> None:
     os.replace(temporary, path)
 
 
-def encode_png(pixels: Pixels) -> bytes:
+def encode_png(pixels: Pixels, *, compression: int = 3) -> bytes:
     """RGB [H, W, 3] or RGBA [H, W, 4] -> PNG bytes."""
     code = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
-    done, data = cv2.imencode(".png", cv2.cvtColor(pixels, code), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    done, data = cv2.imencode(".png", cv2.cvtColor(pixels, code), [cv2.IMWRITE_PNG_COMPRESSION, compression])
     if not done:
         raise DataError(f"cannot encode pixels of shape {pixels.shape} as PNG")
     return data.tobytes()

@@ -52,22 +52,31 @@ def arrange(scene: Scene, height: int, width: int) -> list[Place]:
     rng, count = generator("arrange", scene.seed), len(scene.figures)
     jitter = rng.uniform(-1, 1, size=(3, 4))  # always the same number of draws: an edit moves nothing
     tall = min(1.0, max(0.0, height / width - 1.0))
-    step = 0.60 - 0.16 * tall
+    step = 0.66 - 0.34 * tall  # distance between neighbours, in figures
     reach = figures.WIDTH + step * (count - 1)
-    scale = min(0.97 * height / (1.0 - figures.TOP), 0.985 * width / reach)
-    spare_y = height - scale * (1.0 - figures.TOP)
-    spare_x = width - scale * reach
+    levels = _levels(count, tall, mirrored=jitter[0, 3] < 0)
+    rise = 0.03 + 0.63 * tall  # of one level, in figures
+    tallest = 1.0 - figures.TOP + rise * max(levels)
+    scale = min(0.97 * height / tallest, 0.985 * width / reach)
+    spare_x, spare_y = width - scale * reach, height - scale * tallest
     places = []
     for k in range(count):
         dx, dy, dscale, dtilt = jitter[k]
-        across = 0.0 if count == 1 else k - (count - 1) / 2
-        back = (k % 2) if count == 3 else k * (1 if jitter[0, 3] > 0 else -1) * 0.5 + (0 if jitter[0, 3] > 0 else 0.5)
-        size = scale * (0.975 + 0.025 * dscale)
-        x = width / 2 + across * (scale * step + spare_x * 0.8 / count) + dx * (0.012 * scale + 0.06 * spare_x / count)
-        lift = 0.0 if count == 1 else back * (0.02 * scale + 0.42 * min(spare_y, 0.9 * scale))
-        foot = height - 0.015 * scale - 0.13 * spare_y - lift - (0.006 * scale) * (1 + dy)
+        size = scale * (0.98 + 0.02 * dscale)
+        x = width / 2 + (k - (count - 1) / 2) * (scale * step + 0.5 * spare_x / count)
+        x += dx * (0.012 * scale + 0.06 * spare_x / count)
+        foot = height - scale * (0.02 + rise * levels[k] + 0.005 * dy) - 0.13 * spare_y
         places.append(Place(size, (float(x), float(foot - size)), float(1.6 * dtilt)))
     return places
+
+
+def _levels(count: int, tall: float, *, mirrored: bool) -> list[int]:
+    """How far back each figure stands: in a square the middle one, in a tall frame one behind another."""
+    if count < 3 or tall < 0.5:
+        levels = [[0], [0, 1], [0, 1, 0]][count - 1]
+    else:
+        levels = [1, 2, 0]
+    return levels[::-1] if mirrored else levels
 
 
 def draw(scene: Scene, height: int, width: int, *, layers: bool = True) -> Drawing:
@@ -108,14 +117,15 @@ def _background(scene: Scene, height: int, width: int, factor: int, *, lines: bo
         origin=(0.0, 0.0),
         style=STYLES[scene.artist],
         grade=lambda color: color,  # the stage grades: skies come as they are
-        fine=factor == 1,
+        factor=factor,
         lines=lines,
     )
     rng = generator("background", scene.seed)
     stage = Stage(brush, LIGHTS[scene.lighting], rng, width=width / unit, height=height / unit)
     draw_background(stage, scene.background)
+    brush.finish()
     shrunk = _shrink(brush.canvas, factor)
-    return np.ascontiguousarray(shrunk[..., :3]), None if brush.lines is None else _shrink(brush.lines, factor)
+    return cv2.cvtColor(shrunk, cv2.COLOR_RGBA2RGB), None if brush.lines is None else _shrink(brush.lines, factor)
 
 
 def _figure(
@@ -131,10 +141,11 @@ def _figure(
         tilt=place.tilt,
         style=style,
         grade=LIGHTS[scene.lighting].grade,
-        fine=factor == 1,
+        factor=factor,
         lines=lines,
     )
     figures.paint(brush, scene.figures[k])
+    brush.finish()
     if style.border > 0:
         figures.add_border(brush.canvas, style.border * brush.scale)
     return _shrink(brush.canvas, factor), None if brush.lines is None else _shrink(brush.lines, factor)
@@ -150,7 +161,7 @@ def _shrink(canvas: Pixels, factor: int) -> Pixels:
 def _lay_over(pixels: Pixels, canvas: Pixels) -> None:
     """Premultiplied RGBA over opaque pixels, in place."""
     rest = cv2.bitwise_not(canvas[..., 3])
-    cv2.add(cv2.multiply(pixels, cv2.merge([rest] * 3), scale=1 / 255), np.ascontiguousarray(canvas[..., :3]), dst=pixels)
+    cv2.add(cv2.multiply(pixels, cv2.merge([rest] * 3), scale=1 / 255), cv2.cvtColor(canvas, cv2.COLOR_RGBA2RGB), dst=pixels)
 
 
 def _straight(canvas: Pixels) -> Pixels:

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from animeflow.toonworld import accessory, face, hair, outfit
 from animeflow.toonworld.brush import Brush, Pixels
-from animeflow.toonworld.curve import polygon
+from animeflow.toonworld.curve import ellipse, polygon
 from animeflow.toonworld.palette import EYES, HAIR
 from animeflow.toonworld.world import Figure
 
 TOP, WIDTH = -0.135, 1.0  # a figure with a hat reaches from TOP to 1.0 in height, and WIDTH across
+_SHADOW, _GROUND = ellipse((0, 0.985), 0.19, 0.022), ellipse((0, 0.985), 0.30, 0.06)
 
 
 def arms_up(pose: str) -> tuple[bool, bool]:
@@ -23,6 +24,7 @@ def arms_up(pose: str) -> tuple[bool, bool]:
 def paint(brush: Brush, figure: Figure) -> None:
     """Everything from the back to the front."""
     tone, raised = HAIR[figure.hair_color], arms_up(figure.pose)
+    brush.shade(_GROUND, _SHADOW, (44, 26, 66), opacity=0.34, soft=0.03, hatch=False)
     hair.draw_back(brush, figure.hair_style, tone)
     for side, up in zip((-1, 1), raised, strict=True):
         if not up:

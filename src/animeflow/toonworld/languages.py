@@ -96,8 +96,8 @@ _EN = Language(
     girl="a girl",
     named="{character} from {series}",
     scene="{figures} {background} {lighting}, drawn by {artist}.",
-    places=(("{figure} stands on the left", "{figure} stands on the right"),
-            ("{figure} stands on the left", "{figure} stands in the middle", "{figure} stands on the right")),
+    places=(("on the left, {figure}", "on the right, {figure}"),
+            ("on the left, {figure}", "in the middle, {figure}", "on the right, {figure}")),
     opening=("{figures},", "Two girls: {figures},", "Three girls: {figures},"),
     join="; ",
 )  # fmt: skip

@@ -41,7 +41,7 @@ class Sleeve:
 
 SLEEVES: dict[str, Sleeve] = {
     "school_uniform": Sleeve(WHITE, 0.044, 0.050, 0.62, trim=NAVY),
-    "kimono": Sleeve(CRIMSON, 0.042, 0.088, 0.86, trim=(255, 236, 214)),
+    "kimono": Sleeve(CRIMSON, 0.042, 0.084, 0.80, trim=(255, 236, 214)),
     "dress": Sleeve((255, 255, 255), 0.056, 0.052, 0.40),
     "hoodie": Sleeve(ORANGE, 0.050, 0.056, 0.88, trim=(214, 112, 22)),
     "maid": Sleeve(BLACK, 0.052, 0.046, 0.80, trim=WHITE),
@@ -185,23 +185,29 @@ def draw_arm(brush: Brush, outfit: str, *, side: int, up: bool) -> None:
     sleeve, hand = SLEEVES[outfit], HAND_UP if up else HAND_DOWN
     start, end = (side * SHOULDER[0], SHOULDER[1]), (side * hand[0], hand[1])
     bend = (0.03 if up else -0.02) * side
-    arm = limb(start, end, 0.034, 0.032, bend=bend)
-    brush.fill(arm, sleeve.glove or SKIN.base, ink=SKIN_LINE if sleeve.glove is None else None)
-    _hand(brush, end, sleeve.glove or SKIN.base, side=side, up=up)
+    skin = sleeve.glove or SKIN.base
+    brush.fill(limb(start, end, 0.034, 0.032, bend=bend), skin, ink=None if sleeve.glove else SKIN_LINE)
     cuff = (start[0] + (end[0] - start[0]) * sleeve.reach, start[1] + (end[1] - start[1]) * sleeve.reach)
-    shape = limb(start, cuff, sleeve.shoulder, sleeve.cuff, bend=bend * sleeve.reach)
+    shape = limb(start, cuff, sleeve.shoulder, sleeve.cuff, bend=bend * sleeve.reach, cap=0.2)
     material = tone(sleeve.color, depth=0.24)
     brush.fill(shape, material.base)
     low = shape + ([side * -0.004, 0.045] if up else [side * 0.05, 0.03])
     brush.shade(shape, low.astype("float32"), material.shade, opacity=0.8 * brush.style.shade)
     if sleeve.trim is not None:
-        along = ((cuff[0] - start[0]) * 0.10, (cuff[1] - start[1]) * 0.10)
-        band = limb((cuff[0] - along[0], cuff[1] - along[1]), cuff, sleeve.cuff, sleeve.cuff * 1.04)
-        brush.fill(band, sleeve.trim, outline=0.7)
+        brush.fill(_band(start, cuff, sleeve.cuff * 1.06), sleeve.trim, outline=0.7)
+    _hand(brush, end, skin, side=side, up=up)
     if outfit == "armor":
         pauldron = ellipse((side * 0.112, 0.648), 0.062, 0.056, turn=side * 25, steps=20)
         _cloth(brush, pauldron, STEEL, ellipse((side * 0.112 + 0.03, 0.685), 0.06, 0.04, steps=20))
         brush.line(ellipse((side * 0.112, 0.652), 0.04, 0.034, turn=side * 25, steps=18), GOLD, 0.010, closed=True)
+
+
+def _band(start: tuple[float, float], end: tuple[float, float], half: float) -> Points:
+    """A trim across the end of a sleeve."""
+    length = ((end[0] - start[0]) ** 2 + (end[1] - start[1]) ** 2) ** 0.5
+    ax, ay = (end[0] - start[0]) / length, (end[1] - start[1]) / length
+    corners = [(-0.012, half), (0.014, half), (0.014, -half), (-0.012, -half)]
+    return polygon([(end[0] + along * ax - across * ay, end[1] + along * ay + across * ax) for along, across in corners])
 
 
 def _hand(brush: Brush, center: tuple[float, float], color: Color, *, side: int, up: bool) -> None:

@@ -45,3 +45,22 @@ def _label(sheet: Pixels, text: str, x: int, baseline: int, width: int) -> None:
         text = text[:-1]
     ink = (0, 0, 0) if int(sheet[0, 0].sum()) > 380 else (255, 255, 255)
     cv2.putText(sheet, text, (x, baseline), font, scale, ink, 1, cv2.LINE_AA)
+
+
+def main(path: str = "docs/images/toonworld.png") -> None:
+    """Draw the README's picture: 8 x 3 scenes that show every place, light and artist."""
+    from pathlib import Path
+
+    from animeflow.core.files import write_bytes
+    from animeflow.toonworld.dataset import encode_png
+    from animeflow.toonworld.draw import draw
+    from animeflow.toonworld.show import showcase
+
+    pictures = [draw(scene, 160, 160, layers=False).pixels for scene in showcase(24)]
+    write_bytes(Path(path), encode_png(contact_sheet(pictures, 8), compression=9))
+
+
+if __name__ == "__main__":
+    import sys
+
+    main(*sys.argv[1:2])
