@@ -16,7 +16,17 @@ from animeflow.toonworld.variants import edit_pair
 from animeflow.toonworld.words import ATTRIBUTES
 from animeflow.toonworld.world import sample_scene
 
-NINE = [(1024, 1024), (1152, 896), (896, 1152), (1216, 832), (832, 1216), (1344, 768), (768, 1344), (1536, 640), (640, 1536)]
+NINE = [
+    (1024, 1024),
+    (1152, 896),
+    (896, 1152),
+    (1216, 832),
+    (832, 1216),
+    (1344, 768),
+    (768, 1344),
+    (1536, 640),
+    (640, 1536),
+]
 
 
 def composite(drawing):

@@ -5,19 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 from animeflow.toonworld.brush import Brush
-from animeflow.toonworld.curve import Points, ellipse, mirror, polygon, smooth, star
+from animeflow.toonworld.curve import ellipse, mirror, moved, polygon, smooth, star
 from animeflow.toonworld.face import EYE
 from animeflow.toonworld.palette import INK, MARK, WHITE, Tone, mix, tone
 
-_EAR = smooth([(0.075, 0.06), (0.075, 0.06), (0.15, -0.035), (0.232, -0.085), (0.232, -0.085), (0.268, 0.02), (0.262, 0.155), (0.262, 0.155)])
-_EAR_INSIDE = smooth([(0.135, 0.05), (0.175, -0.01), (0.218, -0.035), (0.218, -0.035), (0.236, 0.03), (0.232, 0.10)])
-_LOOP = smooth([(0.0, 0.022), (0.07, -0.055), (0.155, -0.085), (0.185, 0.0), (0.165, 0.085), (0.08, 0.075)])
-_LOOP_INSIDE = smooth([(0.03, 0.02), (0.08, -0.03), (0.14, -0.05), (0.158, 0.0), (0.142, 0.055), (0.08, 0.05)])
-_LOOP_SHADE = smooth([(0.03, 0.05), (0.10, 0.012), (0.19, 0.02), (0.17, 0.12), (0.06, 0.10)])
-_BRIM = smooth([(-0.385, 0.165), (-0.20, 0.085), (0.0, 0.068), (0.20, 0.085), (0.385, 0.165), (0.22, 0.195), (0.0, 0.208), (-0.22, 0.195)])
-_CONE = smooth([(-0.215, 0.125), (-0.14, 0.0), (-0.055, -0.085), (0.06, -0.125), (0.185, -0.10), (0.185, -0.10), (0.135, -0.05), (0.165, 0.02), (0.215, 0.125), (0, 0.155)])
-_CONE_SHADE = smooth([(0.02, 0.16), (0.045, 0.04), (0.03, -0.06), (0.14, -0.075), (0.2, -0.1), (0.25, 0.1), (0.2, 0.18)])
-_BAND = smooth([(-0.228, 0.125), (-0.203, 0.07), (0, 0.095), (0.198, 0.07), (0.228, 0.125), (0, 0.158)])
+_EAR = smooth("0.075 0.06*, 0.15 -0.035, 0.232 -0.085*, 0.268 0.02, 0.262 0.155*")
+_EAR_INSIDE = smooth("0.135 0.05, 0.175 -0.01, 0.218 -0.035*, 0.236 0.03, 0.232 0.1")
+_LOOP = smooth("0 0.022, 0.07 -0.055, 0.155 -0.085, 0.185 0, 0.165 0.085, 0.08 0.075")
+_LOOP_INSIDE = smooth("0.03 0.02, 0.08 -0.03, 0.14 -0.05, 0.158 0, 0.142 0.055, 0.08 0.05")
+_LOOP_SHADE = smooth("0.03 0.05, 0.1 0.012, 0.19 0.02, 0.17 0.12, 0.06 0.1")
+_BRIM = smooth("-0.385 0.165, -0.2 0.085, 0 0.068, 0.2 0.085, 0.385 0.165, 0.22 0.195, 0 0.208, -0.22 0.195")
+_CONE = smooth(
+    "-0.215 0.125, -0.14 0, -0.055 -0.085, 0.06 -0.125, 0.185 -0.1*, 0.135 -0.05, 0.165 0.02, 0.215 0.125, 0 0.155"
+)
+_CONE_SHADE = smooth("0.02 0.16, 0.045 0.04, 0.03 -0.06, 0.14 -0.075, 0.2 -0.1, 0.25 0.1, 0.2 0.18")
+_BAND = smooth("-0.228 0.125, -0.203 0.07, 0 0.095, 0.198 0.07, 0.228 0.125, 0 0.158")
+_MOON = smooth("0.32 -1*, -0.75 -0.55, -0.75 0.55, 0.32 1*, 0.85 0.5*, -0.06 0.4, -0.06 -0.5")
+_HEART = smooth("0 -0.45, 0.45 -0.9, 1 -0.5, 0.8 0.25, 0 1*, -0.8 0.25, -1 -0.5, -0.45 -0.9")
 
 
 def draw_behind_front_hair(brush: Brush, accessory: str, hair: Tone) -> None:
@@ -32,15 +36,15 @@ def draw_behind_front_hair(brush: Brush, accessory: str, hair: Tone) -> None:
 def _glasses(brush: Brush) -> None:
     rim = (176, 26, 60)
     lens = smooth(
-        [(-0.098, -0.085), (-0.04, -0.104), (0.04, -0.104), (0.098, -0.085), (0.105, 0.0), (0.092, 0.088), (0.0, 0.104), (-0.092, 0.088), (-0.105, 0.0)]
+        "-0.098 -0.085, -0.04 -0.104, 0.04 -0.104, 0.098 -0.085, 0.105 0, 0.092 0.088, 0 0.104, -0.092 0.088, -0.105 0"
     )
     for side in (-1, 1):
-        glass: Points = lens + np.array([side * EYE[0], EYE[1] + 0.004], np.float32)
+        glass = moved(lens, side * EYE[0], EYE[1] + 0.004)
         brush.shade(glass, glass, WHITE, opacity=0.16, soft=0, hatch=False)
-        glare = polygon([(-0.09, 0.06), (0.035, -0.10), (0.075, -0.10), (-0.06, 0.085)]) + np.array([side * EYE[0], EYE[1]], np.float32)
+        glare = moved(polygon("-0.09 0.06, 0.035 -0.1, 0.075 -0.1, -0.06 0.085"), side * EYE[0], EYE[1])
         brush.shade(glass, glare, WHITE, opacity=0.30, soft=0, hatch=False)
         brush.line(glass, rim, 0.020, closed=True)
-    brush.line(polygon([(-0.012, 0.40), (0.012, 0.40)]), rim, 0.020)
+    brush.line(polygon("-0.012 0.4, 0.012 0.4"), rim, 0.020)
 
 
 def _hair_bow(brush: Brush) -> None:
@@ -66,7 +70,9 @@ def _hair_flower(brush: Brush) -> None:
 def _witch_hat(brush: Brush) -> None:
     cloth = tone((74, 52, 132), depth=0.4, lift=0.3)
     brush.fill(_BRIM, cloth.base)
-    brush.shade(_BRIM, smooth([(-0.39, 0.165), (0, 0.135), (0.39, 0.165), (0.2, 0.24), (-0.2, 0.24)]), cloth.shade, opacity=brush.style.shade)
+    brush.shade(
+        _BRIM, smooth("-0.39 0.165, 0 0.135, 0.39 0.165, 0.2 0.24, -0.2 0.24"), cloth.shade, opacity=brush.style.shade
+    )
     brush.fill(_CONE, cloth.base)
     brush.shade(_CONE, _CONE_SHADE, cloth.shade, opacity=brush.style.shade)
     brush.fill(_BAND, (255, 196, 50), outline=0.7)
@@ -93,13 +99,9 @@ def draw_mark(brush: Brush, shape: str, color: str) -> None:
     elif shape == "diamond":
         outline = polygon([(x, y - r * 1.15), (x + r * 0.8, y), (x, y + r * 1.15), (x - r * 0.8, y)])
     elif shape == "moon":
-        outline = smooth(
-            [(x + 0.02, y - r), (x + 0.02, y - r), (x - r * 0.75, y - r * 0.55), (x - r * 0.75, y + r * 0.55), (x + 0.02, y + r), (x + 0.02, y + r)]
-            + [(x + r * 0.85, y + r * 0.5), (x + r * 0.85, y + r * 0.5), (x - 0.004, y + r * 0.4), (x - 0.004, y - r * 0.5)]
-        )
+        outline = moved(_MOON, x, y, scale=r)
     else:
-        half = [(x, y - r * 0.45), (x + r * 0.45, y - r * 0.9), (x + r, y - r * 0.5), (x + r * 0.8, y + r * 0.25), (x, y + r), (x, y + r)]
-        outline = smooth([*half, *[(2 * x - px, py) for px, py in reversed(half[1:4])]])
+        outline = moved(_HEART, x, y, scale=r)
     brush.line(outline, WHITE, 0.030, closed=True)
     brush.fill(outline, paint, outline=0)
     brush.line(outline, mix(paint, INK, 0.62), 0.011, closed=True)

@@ -6,57 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from animeflow.toonworld.brush import Brush
-from animeflow.toonworld.curve import Points, ellipse, polygon, smooth
-from animeflow.toonworld.palette import WHITE, Color, Light, mix
-
-
-class Stage:
-    """The frame in units of its shorter side: x from 0 to `width`, y from 0 (top) to `height`; the ground begins at `horizon`."""
-
-    def __init__(self, brush: Brush, light: Light, rng: np.random.Generator, *, width: float, height: float) -> None:
-        self.brush, self.light, self.rng, self.width, self.height = brush, light, rng, width, height
-        self.horizon = height - 0.35 - 0.28 * max(0.0, height - 1.0)
-
-    def band(self, top: float, bottom: float) -> Points:
-        return polygon([(-0.05, top), (self.width + 0.05, top), (self.width + 0.05, bottom), (-0.05, bottom)])
-
-    def far(self, color: Color) -> Color:
-        return self.light.grade_far(color)
-
-    def paint(self, shape: Points, color: Color) -> None:
-        """Fill without outline; the colour is graded by the light."""
-        self.brush.fill(shape, self.far(color), outline=0)
-
-    def sky(self, bottom: float) -> None:
-        top, middle, low = self.light.sky
-        split = bottom * 0.55
-        self.brush.gradient(self.band(-0.02, split + 0.01), top, middle)
-        self.brush.gradient(self.band(split, bottom + 0.01), middle, low)
-
-    def lamp(self, x: float, y: float) -> None:
-        """Sun, or moon and stars."""
-        if self.light.name == "night":
-            for k in range(11):
-                sx, sy = ((k * 0.618 + 0.07) % 1) * self.width, ((k * 0.414 + 0.05) % 1) * self.horizon * 0.8
-                r = 0.008 + 0.006 * (k % 3)
-                self.brush.fill(ellipse((sx, sy), r, r, steps=10), (255, 246, 200), outline=0)
-            self.brush.glow((x, y), 0.30, (160, 170, 240), opacity=0.5)
-            self.brush.fill(ellipse((x, y), 0.105, 0.105), (255, 246, 198), outline=0)
-            self.brush.fill(ellipse((x + 0.035, y - 0.02), 0.022, 0.022, steps=14), (238, 222, 164), outline=0)
-            self.brush.fill(ellipse((x - 0.03, y + 0.03), 0.030, 0.030, steps=14), (238, 222, 164), outline=0)
-        elif self.light.name == "sunset":
-            y = max(y, self.horizon - 0.16)
-            self.brush.glow((x, y), 0.62, (255, 226, 130), opacity=0.75)
-            self.brush.fill(ellipse((x, y), 0.13, 0.13), (255, 240, 176), outline=0)
-        else:
-            self.brush.glow((x, y), 0.42, (255, 255, 236), opacity=0.85)
-            self.brush.fill(ellipse((x, y), 0.085, 0.085), (255, 253, 226), outline=0)
-
-    def cloud(self, x: float, y: float, size: float) -> None:
-        for color, dy in ((self.light.cloud_shade, 0.045), (self.light.cloud, 0.0)):
-            for dx, up, r in ((-0.62, 0.02, 0.30), (-0.22, -0.16, 0.42), (0.28, -0.08, 0.36), (0.66, 0.04, 0.24)):
-                self.brush.fill(ellipse((x + dx * size, y + (up + dy * 2) * size), r * size, r * size * 0.82), color, outline=0)
+from animeflow.toonworld.curve import ellipse, polygon, smooth, star
+from animeflow.toonworld.palette import WHITE, Color, mix
+from animeflow.toonworld.stage import Stage
 
 
 def _sky(stage: Stage) -> None:
@@ -84,7 +36,15 @@ def _beach(stage: Stage) -> None:
         y = h + 0.035 + 0.022 * (k % 3)
         stage.paint(ellipse((x, y), 0.085, 0.008, steps=12), (206, 250, 250))
     w = stage.width
-    shore = [(-0.1, h + 0.16), (w * 0.2, h + 0.135), (w * 0.45, h + 0.165), (w * 0.75, h + 0.135), (w + 0.1, h + 0.17), (w + 0.1, b + 0.2), (-0.1, b + 0.2)]
+    shore = [
+        (-0.1, h + 0.16),
+        (w * 0.2, h + 0.135),
+        (w * 0.45, h + 0.165),
+        (w * 0.75, h + 0.135),
+        (w + 0.1, h + 0.17),
+        (w + 0.1, b + 0.2),
+        (-0.1, b + 0.2),
+    ]
     stage.paint(smooth(shore), (255, 255, 255))
     stage.paint(smooth([(x, y + 0.028) for x, y in shore]), (250, 214, 150))
     stage.paint(smooth([(x, y + 0.10) for x, y in shore]), (255, 228, 172))
@@ -94,17 +54,21 @@ def _beach(stage: Stage) -> None:
 
 def _palm(stage: Stage, x: float) -> None:
     top = max(0.24, stage.horizon - 0.5)
-    stage.brush.line(smooth([(x + 0.02, stage.horizon + 0.12), (x - 0.02, stage.horizon - 0.2), (x + 0.05, top)], closed=False), stage.far((132, 92, 62)), 0.042)
+    stage.brush.line(
+        smooth([(x + 0.02, stage.horizon + 0.12), (x - 0.02, stage.horizon - 0.2), (x + 0.05, top)], closed=False),
+        stage.far((132, 92, 62)),
+        0.042,
+    )
     for turn, size in ((-30, 0.20), (15, 0.24), (60, 0.20), (-75, 0.18), (150, 0.2), (200, 0.18)):
         a = np.radians(turn)
         tip = (x + 0.05 + size * float(np.cos(a)), top + size * float(np.sin(a)) * 0.8 + 0.03)
         mid = (x + 0.05 + size * 0.55 * float(np.cos(a)), top + size * 0.5 * float(np.sin(a)) - 0.06)
-        stage.paint(smooth([(x + 0.05, top), (mid[0], mid[1] - 0.01), tip, tip, (mid[0], mid[1] + 0.05)]), (34, 150, 84))
+        stage.paint(
+            smooth([(x + 0.05, top), (mid[0], mid[1] - 0.01), tip, tip, (mid[0], mid[1] + 0.05)]), (34, 150, 84)
+        )
 
 
 def _starfish(stage: Stage) -> None:
-    from animeflow.toonworld.curve import star
-
     stage.paint(star((stage.width * 0.88, stage.height - 0.07), 0.045, inner=0.5, turn=10), (255, 126, 96))
     stage.paint(ellipse((stage.width * 0.14, stage.height - 0.05), 0.035, 0.024, steps=14), (255, 250, 240))
 
@@ -113,13 +77,29 @@ def _cherry_blossoms(stage: Stage) -> None:
     stage.sky(stage.horizon)
     stage.lamp(stage.width * 0.5, 0.16)
     h, b, w = stage.horizon, stage.height, stage.width
-    stage.paint(smooth([(-0.2, h - 0.02), (w * 0.3, h - 0.09), (w * 0.7, h - 0.03), (w + 0.2, h - 0.08), (w + 0.2, b), (-0.2, b)]), (96, 176, 96))
+    stage.paint(
+        smooth(
+            [(-0.2, h - 0.02), (w * 0.3, h - 0.09), (w * 0.7, h - 0.03), (w + 0.2, h - 0.08), (w + 0.2, b), (-0.2, b)]
+        ),
+        (96, 176, 96),
+    )
     stage.brush.gradient(stage.band(h, b), stage.far((146, 214, 108)), stage.far((92, 178, 84)))
     stage.paint(smooth([(w * 0.42, h), (w * 0.58, h), (w * 0.86, b + 0.05), (w * 0.14, b + 0.05)]), (248, 214, 206))
     for x, lean in ((-0.01, 1), (w + 0.01, -1)):
-        trunk = [(x - 0.05, h + 0.12), (x - 0.02, h - 0.2), (x + lean * 0.05, 0.1), (x + lean * 0.10, 0.1), (x + 0.035, h - 0.2), (x + 0.06, h + 0.12)]
+        trunk = [
+            (x - 0.05, h + 0.12),
+            (x - 0.02, h - 0.2),
+            (x + lean * 0.05, 0.1),
+            (x + lean * 0.10, 0.1),
+            (x + 0.035, h - 0.2),
+            (x + 0.06, h + 0.12),
+        ]
         stage.paint(smooth(trunk), (112, 72, 72))
-    for color, grow, dy in (((232, 120, 168), 1.0, 0.035), ((255, 176, 206), 0.94, 0.0), ((255, 214, 230), 0.55, -0.035)):
+    for color, grow, dy in (
+        ((232, 120, 168), 1.0, 0.035),
+        ((255, 176, 206), 0.94, 0.0),
+        ((255, 214, 230), 0.55, -0.035),
+    ):
         for x, y, r in ((0.02, 0.08, 0.24), (0.22, -0.02, 0.18), (0.03, 0.33, 0.15), (0.0, 0.52, 0.10)):
             for side in (x, w - x):
                 stage.paint(ellipse((side, y + dy + (h - 0.64) * 0.35 * (y > 0.2)), r * grow, r * grow * 0.85), color)
@@ -138,18 +118,20 @@ def _classroom(stage: Stage) -> None:
     stage.paint(stage.band(h - 0.03, h + 0.01), (150, 92, 54))
     middle = h * 0.42
     left, right = w * 0.24, w + 0.05
-    stage.paint(polygon([(left - 0.03, middle - 0.28), (right, middle - 0.28), (right, middle + 0.26), (left - 0.03, middle + 0.26)]), (150, 96, 56))
-    stage.paint(polygon([(left, middle - 0.25), (right, middle - 0.25), (right, middle + 0.22), (left, middle + 0.22)]), (38, 108, 82))
+    stage.box(left - 0.03, middle - 0.28, right, middle + 0.26, (150, 96, 56))
+    stage.box(left, middle - 0.25, right, middle + 0.22, (38, 108, 82))
     chalk = (196, 226, 206)
     for k, (x, length) in enumerate(((0.08, 0.22), (0.08, 0.14), (0.56, 0.2), (0.60, 0.16))):
         y = middle - 0.19 + 0.06 * (k % 2)
         stage.brush.line(polygon([(left + x, y), (left + x + length, y)]), stage.far(chalk), 0.014)
-    stage.brush.line(polygon([(left - 0.02, middle + 0.235), (right, middle + 0.235)]), stage.far((210, 160, 110)), 0.02)
+    stage.brush.line(
+        polygon([(left - 0.02, middle + 0.235), (right, middle + 0.235)]), stage.far((210, 160, 110)), 0.02
+    )
     _window(stage, -0.05, left - 0.07, middle - 0.30, middle + 0.20)
 
 
 def _window(stage: Stage, x0: float, x1: float, y0: float, y1: float) -> None:
-    stage.paint(polygon([(x0, y0 - 0.03), (x1 + 0.03, y0 - 0.03), (x1 + 0.03, y1 + 0.03), (x0, y1 + 0.03)]), (255, 252, 246))
+    stage.box(x0, y0 - 0.03, x1 + 0.03, y1 + 0.03, (255, 252, 246))
     glass = polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
     stage.brush.gradient(glass, stage.light.sky[0], stage.light.sky[2])
     if stage.light.name == "night":
@@ -167,7 +149,12 @@ def _cityscape(stage: Stage) -> None:
     stage.paint(stage.band(h - 0.01, h + 0.045), (196, 194, 204))
     y = h + (b - h) * 0.55
     for k in range(int(w / 0.3) + 2):
-        stage.paint(polygon([(k * 0.3 - 0.08, y), (k * 0.3 + 0.08, y), (k * 0.3 + 0.06, y + 0.026), (k * 0.3 - 0.10, y + 0.026)]), (255, 236, 160))
+        stage.paint(
+            polygon(
+                [(k * 0.3 - 0.08, y), (k * 0.3 + 0.08, y), (k * 0.3 + 0.06, y + 0.026), (k * 0.3 - 0.10, y + 0.026)]
+            ),
+            (255, 236, 160),
+        )
 
 
 def _towers(stage: Stage, *, step: float, base: float, color: Color, lit: bool) -> None:
@@ -175,9 +162,12 @@ def _towers(stage: Stage, *, step: float, base: float, color: Color, lit: bool) 
     if stage.light.name == "sunset":
         window = (255, 206, 120)
     for k in range(int(stage.width / step) + 2):
-        x, tall = (k - 0.35) * step, base * (0.72 + 0.28 * ((k * 5 + (1 if lit else 3)) % 4) / 3) * min(1.7, stage.horizon / 0.64)
+        x, tall = (
+            (k - 0.35) * step,
+            base * (0.72 + 0.28 * ((k * 5 + (1 if lit else 3)) % 4) / 3) * min(1.7, stage.horizon / 0.64),
+        )
         top = stage.horizon - tall
-        stage.paint(polygon([(x, top), (x + step * 0.9, top), (x + step * 0.9, stage.horizon + 0.02), (x, stage.horizon + 0.02)]), color)
+        stage.box(x, top, x + step * 0.9, stage.horizon + 0.02, color)
         if not lit:
             continue
         for row in range(int(tall / 0.085)):
@@ -185,7 +175,9 @@ def _towers(stage: Stage, *, step: float, base: float, color: Color, lit: bool) 
                 if (k + row * 2 + column) % 3 == 0:
                     continue
                 wx, wy = x + step * (0.14 + 0.38 * column), top + 0.035 + row * 0.085
-                stage.brush.fill(polygon([(wx, wy), (wx + 0.05, wy), (wx + 0.05, wy + 0.04), (wx, wy + 0.04)]), window, outline=0)
+                stage.brush.fill(
+                    polygon([(wx, wy), (wx + 0.05, wy), (wx + 0.05, wy + 0.04), (wx, wy + 0.04)]), window, outline=0
+                )
 
 
 def _snow(stage: Stage) -> None:
@@ -193,10 +185,22 @@ def _snow(stage: Stage) -> None:
     stage.sky(h)
     stage.brush.gradient(stage.band(-0.02, h), stage.far((150, 178, 206)), stage.far((226, 236, 246)), opacity=0.6)
     stage.lamp(w * 0.17, 0.17)
-    stage.paint(smooth([(-0.2, h - 0.06), (w * 0.3, h - 0.15), (w * 0.65, h - 0.07), (w + 0.2, h - 0.17), (w + 0.2, b), (-0.2, b)]), (196, 216, 238))
+    stage.paint(
+        smooth(
+            [(-0.2, h - 0.06), (w * 0.3, h - 0.15), (w * 0.65, h - 0.07), (w + 0.2, h - 0.17), (w + 0.2, b), (-0.2, b)]
+        ),
+        (196, 216, 238),
+    )
     for x, size in ((0.13, 0.34), (w - 0.12, 0.40), (w - 0.36, 0.24), (0.36, 0.22)):
         _pine(stage, x, h + 0.02, size)
-    shapes = [(-0.2, h + 0.03), (w * 0.25, h - 0.02), (w * 0.6, h + 0.035), (w + 0.2, h - 0.01), (w + 0.2, b + 0.3), (-0.2, b + 0.3)]
+    shapes = [
+        (-0.2, h + 0.03),
+        (w * 0.25, h - 0.02),
+        (w * 0.6, h + 0.035),
+        (w + 0.2, h - 0.01),
+        (w + 0.2, b + 0.3),
+        (-0.2, b + 0.3),
+    ]
     stage.paint(smooth(shapes), (246, 250, 255))
     stage.paint(smooth([(x, y + 0.16) for x, y in shapes]), (222, 234, 250))
     for k in range(14):
@@ -206,12 +210,23 @@ def _snow(stage: Stage) -> None:
 
 
 def _pine(stage: Stage, x: float, foot: float, size: float) -> None:
-    stage.paint(polygon([(x - 0.02, foot - 0.06), (x + 0.02, foot - 0.06), (x + 0.02, foot + 0.02), (x - 0.02, foot + 0.02)]), (104, 76, 66))
+    stage.box(x - 0.02, foot - 0.06, x + 0.02, foot + 0.02, (104, 76, 66))
     for k, (low, wide) in enumerate(((0.05, 0.34), (0.32, 0.27), (0.58, 0.19))):
         y, half = foot - 0.02 - low * size, wide * size
         apex = y - 0.46 * size
         stage.paint(polygon([(x, apex), (x + half, y), (x - half, y)]), (36 + 8 * k, 104 + 10 * k, 92 + 6 * k))
-        stage.paint(smooth([(x, apex), (x, apex), (x + half * 0.5, y - 0.22 * size), (x, y - 0.27 * size), (x - half * 0.5, y - 0.22 * size)]), (248, 252, 255))
+        stage.paint(
+            smooth(
+                [
+                    (x, apex),
+                    (x, apex),
+                    (x + half * 0.5, y - 0.22 * size),
+                    (x, y - 0.27 * size),
+                    (x - half * 0.5, y - 0.22 * size),
+                ]
+            ),
+            (248, 252, 255),
+        )
 
 
 _PLACES: dict[str, Callable[[Stage], None]] = {

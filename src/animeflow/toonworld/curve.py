@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Points = NDArray[np.float32]  # [N, 2]
-Pairs = Sequence[tuple[float, float]]
+Pairs = Sequence[tuple[float, float]] | str  # or "x y, x y*, ...": an asterisk makes a sharp corner
 
 
 def _remembered(make: Callable[..., Points]) -> Callable[..., Points]:
@@ -31,14 +31,25 @@ def _remembered(make: Callable[..., Points]) -> Callable[..., Points]:
     return outer
 
 
+def _pairs(points: Pairs) -> list[tuple[float, float]]:
+    """Points as numbers. A corner is a point that comes twice."""
+    if not isinstance(points, str):
+        return [(float(x), float(y)) for x, y in points]
+    pairs = []
+    for word in points.split(","):
+        x, y = word.rstrip("*").split()
+        pairs += [(float(x), float(y))] * (2 if word.endswith("*") else 1)
+    return pairs
+
+
 def polygon(points: Pairs) -> Points:
-    return np.asarray(points, dtype=np.float32).reshape(-1, 2)
+    return np.asarray(_pairs(points), dtype=np.float32).reshape(-1, 2)
 
 
 @_remembered
 def smooth(points: Pairs, *, closed: bool = True, steps: int = 7) -> Points:
-    """Catmull-Rom spline through the points. A point given twice in a row is a sharp corner."""
-    p = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    """Catmull-Rom spline through the points. A point given twice in a row (or marked `*`) is a sharp corner."""
+    p = np.asarray(_pairs(points), dtype=np.float64)
     if closed:
         before, after, after2, last = np.roll(p, 1, 0), np.roll(p, -1, 0), np.roll(p, -2, 0), len(p)
     else:
@@ -62,8 +73,9 @@ def mirror(points: Points) -> Points:
 @_remembered
 def symmetric(right_half: Pairs, *, steps: int = 7) -> Points:
     """Closed smooth shape from its half with x >= 0, listed from the top to the bottom."""
-    left = [(-x, y) for x, y in reversed(right_half) if x > 1e-6]
-    return smooth([*right_half, *left], steps=steps)
+    right = _pairs(right_half)
+    left = [(-x, y) for x, y in reversed(right) if x > 1e-6]
+    return smooth([*right, *left], steps=steps)
 
 
 @_remembered
@@ -93,7 +105,9 @@ def star(center: tuple[float, float], radius: float, *, tips: int = 5, inner: fl
 
 
 @_remembered
-def limb(start: tuple[float, float], end: tuple[float, float], w0: float, w1: float, *, bend: float = 0.0, cap: float = 1.0) -> Points:
+def limb(
+    start: tuple[float, float], end: tuple[float, float], w0: float, w1: float, *, bend: float = 0.0, cap: float = 1.0
+) -> Points:
     """Tapered tube with half widths `w0` -> `w1`; `bend` pushes its middle sideways, `cap` rounds its far end."""
     a, b = np.asarray(start, float), np.asarray(end, float)
     along = (b - a) / max(float(np.hypot(*(b - a))), 1e-6)

@@ -9,9 +9,10 @@ import numpy as np
 
 from animeflow.core.errors import ConfigError
 from animeflow.toonworld import figure as figures
-from animeflow.toonworld.background import Stage, draw_background
+from animeflow.toonworld.background import draw_background
 from animeflow.toonworld.brush import Brush, Pixels
 from animeflow.toonworld.palette import LIGHTS
+from animeflow.toonworld.stage import Stage
 from animeflow.toonworld.style import STYLES
 from animeflow.toonworld.world import Scene, generator
 
@@ -85,7 +86,7 @@ def draw(scene: Scene, height: int, width: int, *, layers: bool = True) -> Drawi
     Raises:
         ConfigError: a side is below 32 or above 8192 pixels.
     """
-    if not (32 <= min(height, width) and max(height, width) <= 8192):
+    if not (min(height, width) >= 32 and max(height, width) <= 8192):
         raise ConfigError(f"toonworld cannot draw {height}x{width}", do="use sides from 32 to 8192 pixels")
     factor, places = supersampling(height, width), arrange(scene, height, width)
     order = tuple(sorted(range(len(places)), key=lambda k: (places[k].origin[1] + places[k].scale, k)))
@@ -120,8 +121,8 @@ def _background(scene: Scene, height: int, width: int, factor: int, *, lines: bo
         factor=factor,
         lines=lines,
     )
-    rng = generator("background", scene.seed)
-    stage = Stage(brush, LIGHTS[scene.lighting], rng, width=width / unit, height=height / unit)
+    shift = float(generator("background", scene.seed).uniform(-1, 1))
+    stage = Stage(brush, LIGHTS[scene.lighting], shift=shift, width=width / unit, height=height / unit)
     draw_background(stage, scene.background)
     brush.finish()
     shrunk = _shrink(brush.canvas, factor)
@@ -161,7 +162,9 @@ def _shrink(canvas: Pixels, factor: int) -> Pixels:
 def _lay_over(pixels: Pixels, canvas: Pixels) -> None:
     """Premultiplied RGBA over opaque pixels, in place."""
     rest = cv2.bitwise_not(canvas[..., 3])
-    cv2.add(cv2.multiply(pixels, cv2.merge([rest] * 3), scale=1 / 255), cv2.cvtColor(canvas, cv2.COLOR_RGBA2RGB), dst=pixels)
+    cv2.add(
+        cv2.multiply(pixels, cv2.merge([rest] * 3), scale=1 / 255), cv2.cvtColor(canvas, cv2.COLOR_RGBA2RGB), dst=pixels
+    )
 
 
 def _straight(canvas: Pixels) -> Pixels:

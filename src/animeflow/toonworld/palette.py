@@ -54,7 +54,9 @@ EYES: MappingProxyType[str, Tone] = MappingProxyType(
 SKIN = Tone((255, 229, 211), (246, 190, 172), (255, 244, 234))
 SKIN_LINE: Color = (168, 84, 78)
 BLUSH: Color = (255, 128, 132)
-MARK: MappingProxyType[str, Color] = MappingProxyType({"gold": (255, 206, 40), "cyan": (40, 226, 236), "lime": (170, 236, 40)})
+MARK: MappingProxyType[str, Color] = MappingProxyType(
+    {"gold": (255, 206, 40), "cyan": (40, 226, 236), "lime": (170, 236, 40)}
+)
 
 
 @dataclass(frozen=True)

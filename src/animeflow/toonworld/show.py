@@ -15,13 +15,14 @@ def showcase(count: int, *, seed: int = 7) -> list[Scene]:
     """`count` scenes, most of them solo; the values go round by different strides, so that few combinations repeat."""
     hair, styles, places = (ATTRIBUTES[name] for name in ("hair_color", "hair_style", "background"))
     expressions, outfits, artists = (ATTRIBUTES[name] for name in ("expression", "outfit", "artist"))
-    scenes = []
+    accessories, scenes = ATTRIBUTES["accessory"], []
     for k in range(count):
         scene = sample_scene(seed, k, count_weights={_COUNTS[k % len(_COUNTS)]: 1.0}, named_share=0.5)
         first = scene.figures[0]
         values = {"expression": expressions[(k + k // 5) % 5], "outfit": outfits[(k + k // 6) % 6]}
         if first.character not in CAST and len(scene.figures) == 1:
             values |= {"hair_color": hair[(k * 3 + 1) % 8], "hair_style": styles[(k * 2) % 5]}
+            values |= {"accessory": accessories[(k + k // 6) % 6]}
         first = dataclasses.replace(first, **values)
         scenes.append(
             dataclasses.replace(

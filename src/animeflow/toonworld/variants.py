@@ -32,7 +32,9 @@ def near_duplicate(pixels: Pixels, kind: str, *, strength: float = 0.5) -> Pixel
         strength: 0 (hardly different) to 1 (quality 30, half size, 6 % off every side, 28 of 255 warmer).
     """
     if kind not in NEAR_KINDS:
-        raise ConfigError(f"unknown kind '{kind}'{did_you_mean(kind, NEAR_KINDS)}", do=f"one of: {', '.join(NEAR_KINDS)}")
+        raise ConfigError(
+            f"unknown kind '{kind}'{did_you_mean(kind, NEAR_KINDS)}", do=f"one of: {', '.join(NEAR_KINDS)}"
+        )
     h, w = pixels.shape[:2]
     if kind == "jpeg":
         return _jpeg(pixels, round(95 - 65 * strength))
@@ -82,7 +84,9 @@ def generator_like(pixels: Pixels, *, seed: int = 0) -> tuple[Pixels, dict[str, 
     flow = cv2.resize(rng.normal(0, 1, (5, 5, 2)).astype(np.float32), (w, h), interpolation=cv2.INTER_CUBIC)
     yy, xx = np.mgrid[0:h, 0:w].astype(np.float32)
     reach = 0.012 * min(h, w)
-    bent = cv2.remap(pixels, xx + reach * flow[..., 0], yy + reach * flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    bent = cv2.remap(
+        pixels, xx + reach * flow[..., 0], yy + reach * flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    )
     smeared = cv2.bilateralFilter(bent, 7, 60, 5)
     for _ in range(6):
         _extra_finger(smeared, rng)

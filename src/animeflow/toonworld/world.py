@@ -98,7 +98,7 @@ class Scene:
                 do=f"choose one of: {', '.join(known)}",
             )
         if attribute in SCENE_ATTRIBUTES:
-            return dataclasses.replace(self, **{attribute: value})
+            return Scene.from_dict({**self.to_dict(), attribute: value})
         if not 0 <= figure < len(self.figures):
             raise ConfigError(f"figure {figure} does not exist in a scene of {len(self.figures)}")
         changed = dataclasses.replace(self.figures[figure], **{attribute: value})
