@@ -1,6 +1,7 @@
 """The catalogue: a folder with one Parquet table of posts, the list of refusals, and a manifest.
 
-Knows DuckDB and Parquet; opens no picture. Rows keep the order in which they were added, and the same additions give the same bytes, however they were divided into runs.
+Knows DuckDB and Parquet; opens no picture. Rows keep the order in which they were added, and the same additions give the same
+bytes, however they were divided into runs.
 """
 
 from __future__ import annotations

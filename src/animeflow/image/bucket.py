@@ -108,7 +108,7 @@ class BucketPlan:
     def pixels(
         cls, budget: int, *, step: int = 64, max_aspect: float = 4.0, minimum_share: float = 15 / 16
     ) -> BucketPlan:
-        """Sizes of at most `budget` pixels: for each side the largest other side, and those above `minimum_share` of the budget.
+        """Sizes of at most `budget` pixels: the square, for each side the largest other side, and all above `minimum_share`.
 
         1,048,576 pixels in steps of 64 contain the nine sizes of `nekofantasia`.
         """
@@ -120,10 +120,11 @@ class BucketPlan:
                 where="data.bucket",
                 do="lower step or raise budget",
             )
-        found: set[Bucket] = set()
-        for rows in range(1, cells + 1):
-            longest = budget // (rows * step) // step
-            shortest = min(longest, -int(-minimum_share * budget // (rows * step * step)))
+        square = math.isqrt(cells) * step
+        found = {Bucket(square, square)}
+        for rows in range(1, math.isqrt(int(cells * max_aspect)) + 1):
+            longest = cells // rows
+            shortest = min(longest, math.ceil(minimum_share * budget / (rows * step * step)))
             for columns in range(max(1, shortest), longest + 1):
                 if max(rows, columns) <= max_aspect * min(rows, columns):
                     found |= {Bucket(rows * step, columns * step), Bucket(columns * step, rows * step)}

@@ -11,33 +11,10 @@ RATINGS = ("general", "sensitive", "questionable", "explicit", "unknown")
 
 # Danbooru's tags whose underscore is a part of the drawing; faces made of signs only are found by _FACE.
 EMOTICONS = frozenset(
-    [
-        "0_0",
-        "(o)_(o)",
-        "+_+",
-        "+_-",
-        "._.",
-        "<o>_<o>",
-        "<|>_<|>",
-        "=_=",
-        ">_<",
-        "3_3",
-        "6_9",
-        ">_o",
-        "o_<",
-        "@_@",
-        "^_^",
-        "o_o",
-        "u_u",
-        "x_x",
-        "t_t",
-        "n_n",
-        "q_q",
-        "|_|",
-        "||_||",
-        "-_-",
-        ";_;",
-    ]
+    (
+        *("0_0", "(o)_(o)", "+_+", "+_-", "._.", "<o>_<o>", "<|>_<|>", "=_=", ">_<", "3_3", "6_9", ">_o", "o_<", "@_@"),
+        *("^_^", "o_o", "u_u", "x_x", "t_t", "n_n", "q_q", "|_|", "||_||", "-_-", ";_;"),
+    )
 )
 _SCORE = re.compile(r"score_\d+(_up)?")
 _FACE = re.compile(r"[^\w\s]{1,3}_+[^\w\s]{1,3}")  # only signs on both sides of the underscore: a face

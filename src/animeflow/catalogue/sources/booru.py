@@ -10,6 +10,7 @@ from ..candidate import Facts
 from .fields import iso_utc, number, origin_of, page
 
 _PREFIXES = ("tags_", "tag_string_")
+_SANKAKU = {0: "general", 1: "artist", 2: "studio", 3: "copyright", 4: "character", 5: "genre", 8: "medium", 9: "meta"}
 
 
 def read_post(record: Mapping[str, Any], site: str, *, before_2022: bool = False) -> Facts:
@@ -45,30 +46,44 @@ def md5_of(record: Mapping[str, Any]) -> str | None:
 
 def _tags(record: Mapping[str, Any]) -> tuple[dict[str, list[str]], list[str]]:
     """Tags by our categories, and every tag as found."""
-    found = empty_tags()
     whole = record.get("tags") or record.get("tag_string")
+    parts = {_category(key): split_tags(record[key]) for key in record if key.startswith(_PREFIXES)}
+    surfaces: list[str] = []
     if isinstance(whole, Mapping):  # e621's API: {"general": [...], ...}
-        parts = {f"tags_{category}": names for category, names in whole.items()}
-    else:
-        parts = {key: record[key] for key in record if key.startswith(_PREFIXES)}
-    surfaces = [] if isinstance(whole, Mapping) else split_tags(_names(whole))
-    for key, value in parts.items():
-        names = split_tags(value)
-        surfaces += names
-        category = CATEGORY_WORDS.get(key.removeprefix("tags_").removeprefix("tag_string_"))
+        parts = {category: split_tags(names) for category, names in whole.items()}
+    elif isinstance(whole, list) and whole and isinstance(whole[0], Mapping):  # sankaku's API: objects with a number
+        parts, surfaces = _numbered(whole)
+        whole = record.get("tag_names")
+    if not isinstance(whole, Mapping):
+        surfaces += split_tags(whole)
+    surfaces += [name for names in parts.values() for name in names]
+    found = empty_tags()
+    for word, names in parts.items():
+        category = CATEGORY_WORDS.get(word)
         if category:
             found[category] += names
-    sorted_out = {name for names in found.values() for name in names}
-    if not parts:
-        found["general"] = [name for name in surfaces if name not in sorted_out]
+    if not any(parts.values()) or whole is record.get("tag_names"):
+        placed = {name for names in parts.values() for name in names}
+        found["general"] += [
+            name for name in split_tags(None if isinstance(whole, Mapping) else whole) if name not in placed
+        ]
     return {category: list(dict.fromkeys(names)) for category, names in found.items()}, list(dict.fromkeys(surfaces))
 
 
-def _names(value: Any) -> Any:
-    """Sankaku's API gives tags as objects with a name, in one or several spellings."""
-    if isinstance(value, list) and value and isinstance(value[0], Mapping):
-        return [str(tag.get("name_en") or tag.get("name") or tag.get("tagName") or "") for tag in value]
-    return value
+def _category(key: str) -> str:
+    return key.removeprefix("tags_").removeprefix("tag_string_")
+
+
+def _numbered(tags: list[Mapping[str, Any]]) -> tuple[dict[str, list[str]], list[str]]:
+    """Sankaku's tag objects by category, and all their names in all languages."""
+    parts: dict[str, list[str]] = {}
+    for tag in tags:
+        name = tag.get("tagName") or tag.get("name_en") or tag.get("name") or ""
+        parts.setdefault(_SANKAKU.get(tag.get("type", 0), "general"), []).extend(split_tags([str(name)]))
+    surfaces = [
+        value for tag in tags for key, value in tag.items() if key.startswith("name") and isinstance(value, str)
+    ]
+    return parts, split_tags(surfaces)
 
 
 def _rating(record: Mapping[str, Any], site: str, *, before_2022: bool) -> str:
