@@ -98,8 +98,8 @@ def _data(record: RunRecord) -> str:
 
 
 def _synthetic(origins: Mapping[str, int] | None) -> str:
-    """The statement about pictures that no person drew, from the counts by origin."""
-    if origins is None:
+    """The statement about pictures that no person drew, from the counts by origin. Silence is never read as "none"."""
+    if not origins or not any(origins.values()):
         return f"Synthetic pictures: {MISSING}."
     names = {
         "ai": "made by a generator",
@@ -107,10 +107,14 @@ def _synthetic(origins: Mapping[str, int] | None) -> str:
         "drawn_by_program": "drawn by a program",
         "unknown": "of unknown origin",
     }
-    found = [f"{_text(origins[key])} {words}" for key, words in names.items() if origins.get(key)]
-    if not found:
+    others = {key: count for key, count in origins.items() if key != "human" and count}
+    if not others:
         return "Synthetic pictures: none; every picture is recorded as made by a person."
-    return f"Synthetic pictures: {', '.join(found)}."
+    return (
+        "Synthetic pictures: "
+        + ", ".join(f"{n} {names.get(key, f'of origin `{key}`')}" for key, n in others.items())
+        + "."
+    )
 
 
 def _recipe(record: RunRecord) -> str:

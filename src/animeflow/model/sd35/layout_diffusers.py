@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from .layouts import SD35Parts
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+DIFFUSERS_T5_LENGTH = 256  # the pipeline's default
 PRIVATE = ("_name_or_path", "name_or_path")  # where a part was loaded from: a path of the machine that wrote the file
 
 
 class DiffusersFolder:
-    """`model_index.json` and one folder per part. A missing T5 is written as `null`, which diffusers replaces by zeros."""
+    """`model_index.json` and one folder per part. A T5 that is not there is `null` in the index; the user
+    then has to say `text_encoder_3=None, tokenizer_3=None`, as for every SD3 without T5, and diffusers puts zeros."""
 
     name = "diffusers"
     has_backbone = True
@@ -76,7 +78,14 @@ class DiffusersFolder:
 
     def notes(self) -> list[str]:
         tower = self.family.text_tower()
-        if tower.t5 and tower.t5_length.policy == "diffusers" and tower.t5_length.length != 256:
+        if tower.t5 is None:
+            return ["There is no T5: load the pipeline with text_encoder_3=None, tokenizer_3=None."]
+        if tower.t5_length.policy != "diffusers":
+            return [
+                f"The T5 length of the training was `{tower.t5_length.policy}`, from {tower.t5_length.minimum} to "
+                f"{tower.t5_length.maximum} tokens; a pipeline pads every prompt to its max_sequence_length."
+            ]
+        if tower.t5_length.length != DIFFUSERS_T5_LENGTH:
             return [
                 f"Call the pipeline with max_sequence_length={tower.t5_length.length}, the T5 length of the training."
             ]
