@@ -161,11 +161,14 @@ def diff(
 
 
 def prune(out: Path, *, keep: Iterable[str] | None = None) -> dict[str, tuple[int, int]]:
-    """Delete the entries that no index of `keep` (default: every index here) names, and the other indices.
+    """Delete the entries that no index of `keep` (default: every index here) names, the other indices, and what killed runs
+    left half-written.
 
     Returns per store (entries dropped, bytes freed). Nothing may read or fill the cache meanwhile.
     """
     out = Path(out)
+    for path in out.rglob(".*.tmp"):
+        path.unlink()
     here = {path.stem.removeprefix("manifest-") for path in out.glob("manifest-*.json")}
     kept = here if keep is None else here & set(keep)
     for path in out.glob("index-*.parquet"):

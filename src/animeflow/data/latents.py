@@ -30,7 +30,7 @@ def latent_address(pixels: str, codec: Codec) -> str:
 
 def to_model(pixels_HWC: np.ndarray) -> Tensor:
     """uint8 RGB `[H, W, 3]` -> float32 `[3, H, W]` in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels_HWC)).permute(2, 0, 1).float() / 127.5 - 1
+    return torch.from_numpy(pixels_HWC.astype(np.float32)).permute(2, 0, 1) / 127.5 - 1
 
 
 def encode_latents(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -113,6 +114,9 @@ class ShardSet:
     def bucket_of(self, uid: int) -> str:
         return self._words["bucket"][self._row(uid)].as_py()
 
+    def shard_of(self, uid: int) -> Path:
+        return self.folder / self._words["shard"][self._row(uid)].as_py()
+
     def split_of(self, uid: int) -> str:
         return self._words["split"][self._row(uid)].as_py()
 
@@ -152,7 +156,7 @@ class ShardSet:
 
     def _member(self, uid: int, name: str) -> bytes:
         row = self._row(uid)
-        path = self.folder / self._words["shard"][row].as_py()
+        path = self.shard_of(uid)
         start = int(self._numbers[f"{name}_offset"][row])
         data = self._files.read(path, start, int(self._numbers[f"{name}_size"][row]))
         if files.sha256(data) != self._hashes[f"{name}_sha256"][row].as_py():
@@ -192,5 +196,5 @@ def stream(folder: Path) -> Iterator[Sample]:
                 if missing:
                     raise DataError(f"sample {item['__key__']} has no {' and no '.join(sorted(missing))}", where=tar)
                 yield Sample(int(item["__key__"], 16), item[PICTURE], json.loads(item[FACTS]))
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError, tarfile.TarError) as error:
             raise DataError(f"the shard cannot be read: {error}", where=tar) from error

@@ -88,7 +88,7 @@ def open_segment(path: Path) -> Segment:
     if beside.is_file():
         try:
             with np.load(beside, allow_pickle=False) as saved:
-                if int(saved["bytes"]) == size:
+                if (str(saved["name"]), int(saved["bytes"])) == (path.name, size):
                     layouts = json.loads(saved["layouts"].tobytes())
                     return Segment(path, saved["entries"], tuple(_layout(rows) for rows in layouts))
         except (OSError, ValueError, KeyError, EOFError):
@@ -112,7 +112,7 @@ def _index(path: Path) -> Segment:
     table = np.sort(np.array(entries, dtype=ENTRY), order="address")
     buffer = io.BytesIO()
     text = np.frombuffer(json.dumps(list(layouts)).encode(), dtype=np.uint8)
-    np.savez(buffer, entries=table, layouts=text, bytes=np.int64(path.stat().st_size))
+    np.savez(buffer, entries=table, layouts=text, name=np.str_(path.name), bytes=np.int64(path.stat().st_size))
     files.write_bytes(index_path(path), buffer.getvalue())
     return Segment(path, table, tuple(layouts))
 

@@ -73,8 +73,9 @@ class Store:
         """The tensors of an address, not to be written to. Raises DataError when it is not here or its bytes are not as written."""
         if (known := self._memory.get(address)) is not None:
             return known
-        row = int(np.searchsorted(self._addresses, np.bytes_(raw(address))))
-        if row == len(self._addresses) or self._addresses[row] != np.bytes_(raw(address)):
+        wanted = raw(address).rstrip(b"\0")  # as numpy compares them
+        row = int(np.searchsorted(self._addresses, np.bytes_(wanted)))
+        if row == len(self._addresses) or self._addresses[row] != wanted:
             raise DataError(
                 f"entry {address} is not in the cache", where=str(self.folder), do="run the verb 'cache' again"
             )
