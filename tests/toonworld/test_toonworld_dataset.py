@@ -69,6 +69,14 @@ def test_another_world_in_the_same_folder_is_refused(tmp_path):
         read_truth(tmp_path / "nowhere")
 
 
+def test_settings_may_come_from_yaml_or_json():
+    world = World(sizes=[[64, 64]], count_weights={"1": 1, "2": 1})
+    assert world == World(sizes=((64, 64),), count_weights={1: 1.0, 2: 1.0})
+    assert world.drawing(0).pixels.shape == (64, 64, 3)
+    with pytest.raises(ConfigError, match="count_weights"):
+        World(count_weights={4: 1.0})
+
+
 @pytest.mark.parametrize("kind", variants.NEAR_KINDS)
 def test_near_duplicates_look_alike_and_are_not_equal(kind):
     pixels = draw(sample_scene(0, 5), 128, 128, layers=False).pixels

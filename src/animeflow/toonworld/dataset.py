@@ -36,7 +36,7 @@ class World:
     """
 
     seed: int = 0
-    sizes: tuple[tuple[int, int], ...] = ((128, 128),)
+    sizes: Sequence[tuple[int, int]] = ((128, 128),)
     held_out_share: float = 0.15
     held_out_salt: str = "toonworld"
     named_share: float = 0.3
@@ -45,6 +45,14 @@ class World:
     def __post_init__(self) -> None:
         if not self.sizes:
             raise ConfigError("toonworld needs at least one size", do="pass sizes=[(128, 128)]")
+        # YAML gives lists, and JSON gives names of numbers.
+        object.__setattr__(self, "sizes", tuple((int(h), int(w)) for h, w in self.sizes))
+        weights = {int(count): float(weight) for count, weight in self.count_weights.items()}
+        object.__setattr__(self, "count_weights", weights)
+        if not weights or not set(weights) <= {1, 2, 3} or min(weights.values()) < 0 or sum(weights.values()) <= 0:
+            raise ConfigError(
+                f"count_weights {weights} are not weights of 1, 2 and 3 figures", do="use {1: 0.8, 2: 0.2}"
+            )
 
     @property
     def held_out(self) -> HeldOut | None:
@@ -127,11 +135,11 @@ def write_dataset(
     folder = Path(folder)
     world = World(
         seed=seed,
-        sizes=tuple((int(h), int(w)) for h, w in sizes),
+        sizes=tuple(sizes),
         held_out_share=held_out_share,
         held_out_salt=held_out_salt,
         named_share=named_share,
-        count_weights=dict(count_weights),
+        count_weights=count_weights,
     )
     folder.mkdir(parents=True, exist_ok=True)
     known = _known(folder, world)

@@ -103,8 +103,9 @@ def _extra_finger(pixels: Pixels, rng: np.random.Generator) -> None:
     x, y, angle = rng.uniform(0.2, 0.8) * w, rng.uniform(0.4, 0.9) * h, rng.uniform(0, np.pi)
     length, thick = 0.05 * min(h, w), max(2, round(0.018 * min(h, w)))
     end = (round(x + length * np.cos(angle)), round(y + length * np.sin(angle)))
-    cv2.line(pixels, (round(x), round(y)), end, (150, 96, 88), thick + 2, cv2.LINE_AA)
-    cv2.line(pixels, (round(x), round(y)), end, (252, 222, 204), thick, cv2.LINE_AA)
+    light = min(1.0, 0.35 + float(pixels.mean()) / 200)
+    for color, width in (((150, 96, 88), thick + 2), ((252, 222, 204), thick)):
+        cv2.line(pixels, (round(x), round(y)), end, [c * light for c in color], width, cv2.LINE_AA)
 
 
 def embed_text(png: bytes, metadata: Mapping[str, str]) -> bytes:
