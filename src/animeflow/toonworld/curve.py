@@ -47,7 +47,7 @@ def polygon(points: Pairs) -> Points:
 
 
 @_remembered
-def smooth(points: Pairs, *, closed: bool = True, steps: int = 7) -> Points:
+def smooth(points: Pairs, *, closed: bool = True, steps: int = 8) -> Points:
     """Catmull-Rom spline through the points. A point given twice in a row (or marked `*`) is a sharp corner."""
     p = np.asarray(_pairs(points), dtype=np.float64)
     if closed:
@@ -79,8 +79,9 @@ def symmetric(right_half: Pairs, *, steps: int = 7) -> Points:
 
 
 @_remembered
-def ellipse(center: tuple[float, float], rx: float, ry: float, *, turn: float = 0.0, steps: int = 28) -> Points:
-    """Ellipse turned by `turn` degrees (clockwise on the picture)."""
+def ellipse(center: tuple[float, float], rx: float, ry: float, *, turn: float = 0.0, steps: int = 0) -> Points:
+    """Ellipse turned by `turn` degrees (clockwise on the picture); 0 steps chooses enough for its size."""
+    steps = steps or min(64, 22 + round(140 * max(rx, ry)))
     a = np.linspace(0, 2 * np.pi, steps, endpoint=False)
     points = np.stack([rx * np.cos(a), ry * np.sin(a)], 1)
     return (rotated(points, turn) + np.asarray(center)).astype(np.float32)
