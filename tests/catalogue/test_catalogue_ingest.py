@@ -144,6 +144,13 @@ def test_a_worker_that_dies_costs_one_file(tmp_path, pictures, monkeypatch):
     assert report.added == 6 and report.found == report.added + report.rejected.total()
 
 
+def test_a_catalogue_among_its_pictures_does_not_list_itself(pictures):
+    catalogue = Catalogue(pictures / "catalogue")
+    assert take(catalogue, pictures).found == 14
+    before = state(catalogue)
+    assert take(catalogue, pictures).found == 14 and state(catalogue) == before
+
+
 def test_new_facts_replace_old_ones_without_decoding(tmp_path, pictures):
     catalogue = Catalogue(tmp_path / "catalogue")
     take(catalogue, pictures)
@@ -197,6 +204,22 @@ def test_two_sources_share_a_catalogue(tmp_path, pictures):
     assert (report.added, dict(report.rejected)) == (1, {"duplicate_file": 1})
     assert len(catalogue) == 7 and len(rejected(catalogue)) == 9
     assert "pictures/2.png" in (catalogue.folder / "rejected.jsonl").read_text()
+
+
+def test_two_posts_with_one_file_do_not_take_turns(tmp_path):
+    data = drawn(1)
+    (tmp_path / "7.png").write_bytes(data)
+    md5 = hashlib.md5(data).hexdigest()
+    posts = [{"id": number, "md5": md5, "tag_string_general": f"tag_{number}", "rating": "g"} for number in (7, 8)]
+    (tmp_path / "posts.json").write_text(json.dumps([posts[0], posts[1] | {"file_path": "7.png"}]))
+    catalogue = Catalogue(tmp_path / "catalogue")
+    source = DanbooruSource(tmp_path / "posts.json")
+    report = ingest(catalogue, source, workers=0)
+    assert (report.added, report.rejected["named_twice"]) == (1, 1)
+    source = DanbooruSource(tmp_path / "posts.json", pictures=tmp_path)
+    report = ingest(catalogue, source, workers=0)
+    assert (report.known, report.updated, report.rejected["named_twice"]) == (1, 0, 1)
+    assert catalogue.posts()[0].tags["general"] == ["tag_7"]
 
 
 def test_add_is_idempotent_by_bytes(tmp_path, pictures):

@@ -269,3 +269,20 @@ def test_toonworld_lines(tmp_path):
     assert second.reason == "missing_picture"
     with pytest.raises(DataError, match=r"truth\.jsonl"):
         list(ToonworldSource(tmp_path / "empty"))
+
+
+def test_a_drawn_folder_becomes_a_catalogue_with_its_truth(tmp_path):
+    from animeflow.catalogue.ingest import ingest
+    from animeflow.catalogue.table import Catalogue
+    from animeflow.toonworld.dataset import World, write_dataset
+
+    write_dataset(tmp_path / "drawn", 6, sizes=((64, 64), (96, 64)))
+    catalogue = Catalogue(tmp_path / "catalogue")
+    report = ingest(catalogue, ToonworldSource(tmp_path / "drawn"), workers=0)
+    assert (report.found, report.added) == (6, 6)
+    world = World(sizes=((64, 64), (96, 64)))
+    for post in catalogue.posts():
+        index = int(post.source_id)
+        assert post.truth == json.loads(json.dumps(world.scene(index).to_dict()))
+        assert (post.height, post.width) == world.size(index)
+        assert post.origin == "drawn_by_program" and post.rating == "general" and set(post.captions) >= {"en", "ja"}

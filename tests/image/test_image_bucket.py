@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from animeflow.core.errors import ConfigError
@@ -34,17 +34,20 @@ def test_token_plan_is_every_grid_size_with_that_many_tokens():
     assert Bucket(1024, 1024) in plan.buckets
 
 
-@given(st.integers(64, 2048), st.sampled_from([16, 32, 64]), st.sampled_from([1.0, 1.5, 2.0, 4.0]))
+@settings(max_examples=25, deadline=None)
+@given(st.integers(64, 1100), st.sampled_from([16, 32, 64]), st.sampled_from([1.0, 1.5, 2.0, 4.0]))
 def test_pixel_plans_keep_budget_step_and_aspect(side, step, max_aspect):
     plan = BucketPlan.pixels(side * side, step=step, max_aspect=max_aspect)
+    found = set(plan)
     for bucket in plan:
         assert bucket.pixels <= side * side
         assert bucket.height % step == 0 and bucket.width % step == 0
         assert max(bucket.height, bucket.width) <= max_aspect * min(bucket.height, bucket.width)
-        assert Bucket(bucket.width, bucket.height) in plan.buckets
+        assert Bucket(bucket.width, bucket.height) in found
     assert Bucket(side // step * step, side // step * step) in plan.buckets
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 10_000), st.integers(1, 10_000))
 def test_no_other_bucket_is_nearer(height, width):
     plan = BucketPlan.tokens()

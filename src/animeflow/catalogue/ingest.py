@@ -15,7 +15,7 @@ from itertools import islice
 from ..core.log import progress
 from ..image.picture import Limits
 from ..text.blocklist import Blocklist
-from .candidate import Candidate, Facts, Source
+from .candidate import Candidate, Source
 from .check import Checked, Pool, check_all
 from .post import Post, uid_of
 from .seen import Seen
@@ -85,7 +85,9 @@ def ingest(
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(Pool(number)) if number > 0 else None
         advance = stack.enter_context(progress(f"catalogue {source.name}", _length(source)))
-        for window in _windows(source, WINDOW):
+        own = catalogue.folder  # a catalogue kept among the pictures does not list itself
+        outside = (candidate for candidate in source if not candidate.path.absolute().is_relative_to(own))
+        for window in _windows(outside, WINDOW):
             run.take(window, pool)
             advance(len(window))
             run.save_sometimes()
@@ -110,6 +112,7 @@ class _Run:
         self.blocklist, self.report, self.name = blocklist, report, name
         self.seen = Seen(catalogue.folder / "seen.parquet", limits)
         self.saved_at = 0
+        self.paths: set[str] = set()
 
     def save(self) -> None:
         self.catalogue.commit()
@@ -123,14 +126,15 @@ class _Run:
 
     def take(self, window: Sequence[Candidate], pool: Pool | None) -> None:
         """Judge a window of candidates; results come in the order of the source, whatever the workers do."""
-        refused = [candidate.reason or self._refuse(candidate.facts) for candidate in window]
+        refused = [self._refuse(candidate) for candidate in window]
         known = [None if reason else self._known(c) for c, reason in zip(window, refused, strict=True)]
         unknown = [i for i, reason in enumerate(refused) if not reason and known[i] is None]
         results = dict(zip(unknown, check_all([str(window[i].path) for i in unknown], self.limits, pool), strict=True))
         for i, candidate in enumerate(window):
             self.report.found += 1
             if reason := refused[i]:
-                self._reject(candidate, reason, candidate.detail if candidate.reason else "")
+                detail = "named by an earlier entry of this source" if reason == "named_twice" else candidate.detail
+                self._reject(candidate, reason, detail if reason != "blocked" else "")
                 continue
             checked = known[i] or results[i]
             if i in results:
@@ -142,7 +146,14 @@ class _Run:
             self.report.notes.update(checked.notes)
             self._add(candidate, checked)
 
-    def _refuse(self, facts: Facts) -> str | None:
+    def _refuse(self, candidate: Candidate) -> str | None:
+        """Why a candidate is not even opened."""
+        path, facts = self.catalogue.stored_path(candidate.path), candidate.facts
+        if path in self.paths:
+            return "named_twice"
+        self.paths.add(path)
+        if candidate.reason:
+            return candidate.reason
         tags = [*facts.surfaces, *(tag for names in facts.tags.values() for tag in names)]
         if self.blocklist.blocked(tags) or any(map(self.blocklist.blocks_text, facts.captions.values())):
             return "blocked"
@@ -156,7 +167,8 @@ class _Run:
 
     def _reject(self, candidate: Candidate, reason: str, detail: str) -> None:
         path = self.catalogue.stored_path(candidate.path)
-        if (sha := self.catalogue.sha_at(path)) is not None:  # it was good once: now broken, or blocked
+        sha = self.catalogue.sha_at(path)
+        if sha is not None and reason != "named_twice":  # it was good once: now broken, or blocked
             self.catalogue.remove(sha)
         self.catalogue.reject(Rejection(path, reason, detail, self.name))
         self.report.rejected[reason] += 1

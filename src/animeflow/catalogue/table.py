@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,9 +22,7 @@ import pyarrow.parquet as pq
 from ..core.errors import ConfigError, DataError
 from ..core.files import atomic_path, read_json, sha256_file, write_json, write_text
 from .post import SCHEMA, Post
-
-ROWS_PER_GROUP = 8192
-COUNTED = ("source", "rating", "origin", "split", "format")
+from .rows import COUNTED, ROWS_PER_GROUP, merged, write
 
 
 @dataclass(frozen=True, order=True)
@@ -160,17 +158,17 @@ class Catalogue:
 
     def iterate(self, where: str | None = None) -> Iterator[Post]:
         """`posts`, a batch at a time. What was added since the last commit is not seen."""
-        if not self._file("catalogue.parquet").exists():
-            return
-        if where is None:
-            batches = pads.dataset(self._file("catalogue.parquet")).to_batches(use_threads=False)
-        else:
-            batches = self._query(where)
-        for batch in batches:
+        for batch in self._batches() if where is None else self._query(where):
             for row in batch.to_pylist():
                 yield Post.from_row(row)
 
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        if self._file("catalogue.parquet").exists():
+            yield from pads.dataset(self._file("catalogue.parquet")).to_batches(use_threads=False)
+
     def _query(self, where: str) -> Iterator[pa.RecordBatch]:
+        if not self._file("catalogue.parquet").exists():
+            return
         with duckdb.connect(config={"enable_external_access": "false"}) as connection:
             connection.register("posts", pads.dataset(self._file("catalogue.parquet")))
             try:
@@ -203,7 +201,7 @@ class Catalogue:
         counts: dict[str, Any] = {key: self._manifest.get(key) for key in ("posts", "bytes", *COUNTED)}
         if rows_changed:
             with atomic_path(self._file("catalogue.parquet")) as temporary:
-                counts = _write(temporary, self._rows())
+                counts = write(temporary, merged(self._batches(), self._changed, self._new.values()))
             self._new, self._changed = {}, {}
         if rejected_changed:
             write_text(self._file("rejected.jsonl"), rejected)
@@ -218,14 +216,6 @@ class Catalogue:
         }
         write_json(self._file("manifest.json"), self._manifest)
         return True
-
-    def _rows(self) -> Iterator[dict[str, Any]]:
-        """Old rows, changed ones in their place, then the new ones."""
-        for post in self.iterate():
-            kept = self._changed.get(post.sha256, post)
-            if kept is not None:
-                yield kept.as_row()
-        yield from (post.as_row() for post in self._new.values())
 
     def _file(self, name: str) -> Path:
         return self.folder / name
@@ -244,22 +234,3 @@ class Catalogue:
     def _read_rejected(self) -> list[Rejection]:
         file = self._file("rejected.jsonl")
         return [Rejection(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-def _write(file: Path, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Parquet in groups of a fixed number of rows, so that the bytes depend on the rows alone. Returns the manifest's counts."""
-    counts: dict[str, Counter[str]] = {name: Counter() for name in COUNTED}
-    group: list[Mapping[str, Any]] = []
-    posts = size = 0
-    with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
-        for row in rows:
-            group.append(row)
-            posts, size = posts + 1, size + row["bytes"]
-            for name in COUNTED:
-                counts[name][row[name]] += 1
-            if len(group) == ROWS_PER_GROUP:
-                writer.write_table(pa.Table.from_pylist(group, SCHEMA))
-                group = []
-        if group:
-            writer.write_table(pa.Table.from_pylist(group, SCHEMA))
-    return {"posts": posts, "bytes": size} | {name: dict(sorted(counts[name].items())) for name in COUNTED}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ class Conversion:
 
 
 _kept: OrderedDict[tuple[str, str], Conversion] = OrderedDict()
+_lock = threading.Lock()  # pictures are decoded in threads too
 
 
 def to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> tuple[Image.Image, str | None]:
@@ -53,18 +55,20 @@ def to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> tupl
 def _conversion(profile: bytes, mode: str) -> Conversion | None:
     """The transform of a profile for pixels of `mode`, kept for the next file; None when its colour space is another one."""
     key = (hashlib.sha256(profile).hexdigest(), mode)
-    if key in _kept:
-        _kept.move_to_end(key)
-        return _kept[key]
+    with _lock:
+        if key in _kept:
+            _kept.move_to_end(key)
+            return _kept[key]
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     if source.profile.xcolor_space.strip() != SPACES[mode]:
         return None
     transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", INTENT, FLAGS)
     name = " ".join((source.profile.profile_description or "unnamed").replace("\0", "").split())[:80]
     conversion = Conversion(name, None if mode == "RGB" and _changes_nothing(transform) else transform)
-    _kept[key] = conversion
-    while len(_kept) > KEPT:
-        _kept.popitem(last=False)
+    with _lock:
+        _kept[key] = conversion
+        while len(_kept) > KEPT:
+            _kept.popitem(last=False)
     return conversion
 
 

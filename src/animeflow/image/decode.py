@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 
 import cv2
 import numpy as np
@@ -42,8 +41,7 @@ def decode(data: bytes, *, background: tuple[int, int, int] = (255, 255, 255), l
     header = read_header(data, limits)
     notes = list(header.notes)
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(header.clean), formats=(header.format,)) as image:
-            warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(header.clean), formats=(header.format,)) as image:
             limits.check_size(image.height, image.width)
             mode, frames = image.mode, header.frames or int(getattr(image, "n_frames", 1))
             if frames > limits.max_frames:

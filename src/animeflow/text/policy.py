@@ -15,7 +15,7 @@ from ..core.errors import ConfigError, did_you_mean
 KINDS = ("tags", "sentence", "tags+sentence", "sentence+tags")
 SECTIONS = ("quality", "meta", "year", "rating", "count", "character", "series", "artist", "general")
 QUALITIES = ("none", "keep")
-WHERE = "caption"
+WHERE = "text"
 
 # About the post, not about the picture.
 ABOUT_THE_POST = (
