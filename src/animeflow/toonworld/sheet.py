@@ -56,7 +56,7 @@ def main(path: str = "docs/images/toonworld.png") -> None:
     from animeflow.toonworld.draw import draw
     from animeflow.toonworld.show import showcase
 
-    pictures = [draw(scene, 152, 152, layers=False).pixels for scene in showcase(24)]
+    pictures = [draw(scene, 148, 148, layers=False).pixels for scene in showcase(24)]
     write_bytes(Path(path), encode_png(contact_sheet(pictures, 8), compression=9))
 
 
