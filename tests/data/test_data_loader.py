@@ -19,7 +19,8 @@ from animeflow.core.errors import ConfigError, DataError
 from animeflow.data.assemble import Assembler
 from animeflow.data.cache import build_cache
 from animeflow.data.index import CacheIndex
-from animeflow.data.loader import Loader, fixed_batches, open_loader
+from animeflow.data.loader import Loader, fixed_batches
+from animeflow.data.plan import Plan
 from animeflow.data.reader import ShardSet
 from animeflow.data.shard import write_shards
 from animeflow.text.caption import CaptionPolicy
@@ -35,15 +36,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def make(folder: Path, **options) -> Loader:
-    given = {
-        "seed": 7,
-        "batch": 8,
-        "micro_batch": 8,
-        "caption_dropout": 0.2,
-        "encoder_dropout": {"words": 0.3, "sum": 0.1},
-    }
-    return open_loader(folder / "cache", ToyTower(), **(given | options))
+DROPOUT = {"caption_dropout": 0.2, "encoder_dropout": {"words": 0.3, "sum": 0.1}}
+
+
+def make(
+    folder: Path, *, seed: int = 7, chunks_per_step: int = 1, preload: bool = False, texts: dict | None = None, **cut
+) -> Loader:
+    index = CacheIndex(folder / "cache", memory_bytes=2**62 if preload else 0)
+    plan = Plan(index.buckets(), seed=seed, batch=8, chunks_per_step=chunks_per_step)
+    assemble = Assembler(index, ToyTower(), seed=seed, **(DROPOUT | (texts or {})))
+    return Loader(plan, assemble, **({"micro_batch": 8} | cut))
 
 
 Image = tuple[int, int, bytes, bytes]
@@ -177,9 +179,9 @@ def test_live_captions_differ_with_every_visit_and_equal_the_cached_features(fol
     batch = build.batch(uids, [2, 0, 1], global_count=3)
     (row,) = tower.encode([build.caption(uids[0], 2)])
     assert torch.equal(batch.conditioning["sum"][0], row["sum"].bfloat16().float())
-    assert run(make(folder, **live), 12) == run(make(folder, **live, prefetch=0), 12)
-    whole = run(make(folder, **live), 12)
-    halves = [run(make(folder, **live, rank=rank, world=2, micro_batch=2), 12) for rank in (0, 1)]
+    assert run(make(folder, texts=live), 12) == run(make(folder, texts=live, prefetch=0), 12)
+    whole = run(make(folder, texts=live), 12)
+    halves = [run(make(folder, texts=live, rank=rank, world=2, micro_batch=2), 12) for rank in (0, 1)]
     assert [sorted(a + b) for a, b in zip(*halves)] == [sorted(rows) for rows in whole]
 
 
@@ -204,13 +206,13 @@ def test_impossible_options_are_named(folder: Path):
         ({"caption_dropout": 1.5}, "not a share"),
         ({"texts": "live"}, "need the shards"),
         ({"texts": "fresh"}, "unknown texts"),
-        ({"micro_batch": 3}, "cannot be cut"),
-        ({"codec": "codec-2"}, "another codec"),
     ]:
         with pytest.raises(ConfigError, match=message):
-            make(folder, **options)
+            assembler(folder, **options)
+    with pytest.raises(ConfigError, match="cannot be cut"):
+        make(folder, micro_batch=3)
     with pytest.raises(ConfigError, match="another tower"):
-        open_loader(folder / "cache", ToyTower(limit=3), seed=0, batch=8, micro_batch=8)
+        Assembler(CacheIndex(folder / "cache"), ToyTower(limit=3), seed=0)
 
 
 def test_a_cache_without_captions_serves_live_ones_only(folder: Path, tmp_path: Path):
@@ -219,7 +221,7 @@ def test_a_cache_without_captions_serves_live_ones_only(folder: Path, tmp_path: 
     assert report.texts_encoded == 1
     with pytest.raises(ConfigError, match="holds no captions"):
         make(tmp_path)
-    assert run(make(tmp_path, texts="live", shards=shards, policy=POLICY), 2)
+    assert run(make(tmp_path, texts={"texts": "live", "shards": shards, "policy": POLICY}), 2)
 
 
 def test_an_error_of_the_thread_is_raised_where_its_step_is_due(folder: Path, tmp_path: Path):

@@ -13,19 +13,12 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
-
-import torch
 
 from ..core.batch import Batch
 from ..core.conditioning import Conditioning
-from ..model.protocol import TextTower
-from ..text.caption import CaptionPolicy
 from .assemble import Assembler
-from .index import CacheIndex
 from .plan import Plan, accumulation
-from .reader import ShardSet
 
 _Step = tuple[list[Batch], dict[str, Any]]
 
@@ -108,48 +101,6 @@ class Loader:
                 ]
                 batches = [self._assemble.batch(p.uids, p.visits, global_count=plan.batch, pool=pool) for p in parts]
                 yield [_pinned(batch) for batch in batches] if self._pin else batches, plan.state_dict()
-
-
-def open_loader(
-    folder: Path,
-    tower: TextTower,
-    *,
-    seed: int,
-    batch: int,
-    micro_batch: int,
-    chunks_per_step: int = 1,
-    split: str = "train",
-    hash: str | None = None,
-    codec: str | None = None,
-    texts: str = "cached",
-    caption_dropout: float = 0.0,
-    encoder_dropout: Mapping[str, float] | None = None,
-    shards: ShardSet | None = None,
-    policy: CaptionPolicy | None = None,
-    preload: bool = False,
-    dtype: torch.dtype = torch.float32,
-    rank: int = 0,
-    world: int = 1,
-    prefetch: int = 2,
-    threads: int = 2,
-    pin: bool = False,
-) -> Loader:
-    """A loader over the cache in `folder` (`cache/<family>`) with a plan of its own. See CacheIndex, Plan, Assembler, Loader.
-
-    Args:
-        codec: fingerprint of the codec that the model decodes with; the cache must be of it.
-        preload: what was read once stays in memory; for sets that fit.
-    """
-    index = CacheIndex(folder, hash=hash, memory_bytes=2**62 if preload else 0)
-    index.require(codec=codec)
-    plan = Plan(index.buckets(split), seed=seed, batch=batch, chunks_per_step=chunks_per_step)
-    assemble = Assembler(
-        index, tower, seed=seed, caption_dropout=caption_dropout, encoder_dropout=encoder_dropout, texts=texts,
-        shards=shards, policy=policy, dtype=dtype,
-    )  # fmt: skip
-    return Loader(
-        plan, assemble, micro_batch=micro_batch, rank=rank, world=world, prefetch=prefetch, threads=threads, pin=pin
-    )
 
 
 def fixed_batches(assemble: Assembler, split: str, *, images: int, micro_batch: int) -> list[Batch]:

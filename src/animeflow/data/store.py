@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
@@ -125,12 +126,14 @@ class StoreWriter:
 
     Args:
         segment_bytes: a segment is written when it holds this much, and
-        segment_seconds: when its first entry is this old, so that a killed run loses little.
+        segment_seconds: when its first entry is this old, so that a killed run loses little. Use it as a context.
     """
 
     def __init__(self, folder: Path, *, segment_bytes: int = 256 * 2**20, segment_seconds: float = 300.0) -> None:
         self.folder, self._limit, self._seconds = Path(folder), segment_bytes, segment_seconds
         self._name, self._number = uuid.uuid4().hex[:12], 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._writing: Future[Segment] | None = None
         self._clear()
 
     def _clear(self) -> None:
@@ -149,15 +152,24 @@ class StoreWriter:
         self._size += size
         old = time.monotonic() - self._since > self._seconds
         if self._size >= self._limit or len(self._items) >= _MAX_ENTRIES or old:
-            self.flush()
+            self._hand_over()
         return size
 
-    def flush(self) -> None:
-        """Write what is queued as one segment."""
+    def _hand_over(self) -> None:
+        """Write what is queued in the background: whoever encodes need not wait for the disk, unless it is a segment ahead."""
+        if self._writing:
+            self._writing.result()
         if self._items:
-            write_segment(self.folder / f"{self._name}-{self._number:05d}.safetensors", self._items)
+            path = self.folder / f"{self._name}-{self._number:05d}.safetensors"
+            self._writing = self._thread.submit(write_segment, path, self._items)
             self._number += 1
             self._clear()
+
+    def flush(self) -> None:
+        """Return when everything that was added is on disk."""
+        self._hand_over()
+        if self._writing:
+            self._writing.result()
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -165,5 +177,8 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not isinstance(error, OSError):  # what is encoded is right whatever went wrong later, unless the disk did
-            self.flush()
+        with self._thread:
+            if not isinstance(
+                error, OSError
+            ):  # what is encoded is right whatever else failed, but the disk may be full
+                self.flush()
