@@ -241,6 +241,7 @@ FILES = {
     "webp": saved(Image.fromarray(drawn()), "WEBP", quality=90),
     "gif": saved(Image.fromarray(drawn()), "GIF"),
     "bmp": saved(Image.fromarray(drawn()), "BMP"),
+    "avif": saved(Image.fromarray(drawn()), "AVIF"),
 }
 
 
@@ -295,6 +296,13 @@ def test_bombs_are_refused_by_their_header():
     webp = saved(Image.fromarray(np.dstack([drawn(), drawn()[:, :, :1]])), "WEBP")
     at = webp.index(b"VP8X") + 12
     assert reason(webp[:at] + b"\xff\x3f\x00\xff\x3f\x00" + webp[at + 6 :]) == "too_large"
+
+
+def test_a_bomb_that_only_the_decoder_can_measure():
+    tiff = saved(Image.new("L", (60, 50)), "TIFF")
+    at = next(tiff.index(entry) for kind in (3, 4) if (entry := struct.pack("<HHI", 0x0100, kind, 1)) in tiff)
+    long = struct.pack("<HHII", 0x0100, 4, 1, 400_000_000)
+    assert reason(tiff[:at] + long + tiff[at + 12 :]) == "too_large"
 
 
 def test_limits_are_options():

@@ -19,16 +19,8 @@ ORIENTATION = 0x0112
 CUT_OFF = ("truncated", "premature", "unexpected end", "not enough", "broken data stream")
 # What decoders raise on broken bytes; anything else is a fault of ours and is not hidden.
 BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    IndexError,
-    KeyError,
-    TypeError,
-    OverflowError,
-    MemoryError,
+    *(OSError, SyntaxError, ValueError, EOFError, RuntimeError, MemoryError),
+    *(struct.error, IndexError, KeyError, TypeError, OverflowError),
 )
 
 
@@ -54,6 +46,8 @@ def decode(data: bytes, *, background: tuple[int, int, int] = (255, 255, 255), l
             colours, alpha = _layers(image, header)
     except BadPicture:
         raise
+    except Image.DecompressionBombError as error:  # sizes that only the decoder can read: TIFF, AVIF
+        raise BadPicture("too_large", str(error)) from error
     except BROKEN as error:
         raise _bad(header, error) from error
     if header.bits == 16 and header.format == "PNG":
