@@ -1,4 +1,4 @@
-"""Pixels to bytes, without loss. Knows PNG; there is no lossy encoder in this package."""
+"""Pixels to bytes, without loss. Knows PNG; data never passes through a lossy encoder."""
 
 from __future__ import annotations
 
