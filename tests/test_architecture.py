@@ -20,8 +20,8 @@ PACKAGE = ROOT / "src" / "animeflow"
 
 FLOORS = [
     {"core"},
-    {"flow", "image", "text"},
-    {"toonworld", "catalogue", "model", "optim"},
+    {"flow", "image", "text", "toonworld"},
+    {"catalogue", "model", "optim"},
     {"data", "recipe", "sample", "export"},
     {"train", "evaluate"},
     {"app"},

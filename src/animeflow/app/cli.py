@@ -15,6 +15,7 @@ from ..core.errors import AnimeflowError
 VERBS = {
     "demo": "The whole path on drawn pictures, from nothing to a report page. Start here.",
     "toonworld": "Draw pictures with known truth into a folder.",
+    "codec": "Train the small codec that needs no download, on the pictures of the shards.",
     "catalogue": "Read a folder, a booru dump or sidecars into a catalogue; list what was rejected and why.",
     "shard": "Cut the catalogue's pictures into buckets and write WebDataset shards.",
     "cache": "Encode pictures and captions once; only what changed is encoded again.",
@@ -88,7 +89,8 @@ def _examples(verb: str) -> str:
             "animeflow catalogue experiment=pictures_tiny catalogue.root=my_pictures",
             "animeflow catalogue catalogue=danbooru catalogue.root=files catalogue.posts=posts.jsonl",
         ],
-        "shard": ["animeflow shard experiment=pictures_tiny", "animeflow shard data/buckets=nekofantasia"],
+        "shard": ["animeflow shard experiment=pictures_tiny catalogue.root=my_pictures"],
+        "codec": ["animeflow codec experiment=toonworld_tiny"],
         "cache": ["animeflow cache experiment=pictures_tiny", "animeflow cache --dry-run experiment=pictures_tiny"],
         "plan": ["animeflow plan experiment=nekofantasia_0_1"],
         "train": [

@@ -1,0 +1,37 @@
+"""Which prompts and which size a run samples: those of the config, else scenes that training never saw. Knows config and toonworld."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..core.errors import ConfigError
+from ..image.bucket import Bucket
+from ..toonworld.describe import prompt
+from ..toonworld.world import Scene, sample_prompt_scenes
+
+
+def held_out_scenes(config: Mapping[str, Any], count: int) -> list[Scene]:
+    """Solo scenes whose combination of colour and background, or colour and style, is in no training picture."""
+    return sample_prompt_scenes(config["evaluate"]["seed"], count)
+
+
+def example_prompts(config: Mapping[str, Any], count: int) -> list[str]:
+    """`sample.prompts`, or held-out toonworld prompts where the run is about drawn pictures, or nothing."""
+    given: Sequence[str] | None = config["sample"]["prompts"]
+    if given is not None:
+        return list(given)[:count]
+    if config["catalogue"]["source"]["kind"] == "toonworld":
+        return [prompt(scene) for scene in held_out_scenes(config, count)]
+    return []
+
+
+def sample_size(config: Mapping[str, Any], buckets: Mapping[str, Sequence[int]] | None = None) -> tuple[int, int]:
+    """`(height, width)` of the config, else the bucket with the most pictures. Raises ConfigError when there is neither."""
+    node = config["sample"]
+    if node["height"] and node["width"]:
+        return node["height"], node["width"]
+    if buckets:
+        bucket = Bucket.parse(max(sorted(buckets), key=lambda name: len(buckets[name])))
+        return bucket.height, bucket.width
+    raise ConfigError("no size to sample at", where="sample.height", do="set sample.height and sample.width")

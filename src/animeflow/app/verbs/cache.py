@@ -1,0 +1,64 @@
+"""Encode pictures and captions once; only what changed is encoded again."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from ..build import build
+from ..compose import compose
+from ..wiring import Workspace, captions, family, use_threads
+
+log = logging.getLogger(__name__)
+
+
+def run(overrides: Sequence[str], *, dry_run: bool = False) -> None:
+    config = compose(overrides)
+    use_threads(config["train"]["threads"])
+    encode(config, dry_run=dry_run)
+
+
+def encode(config: dict[str, Any], *, dry_run: bool = False, fam: Any = None) -> Any:
+    """The report of this process; started by a launcher, every process takes its part."""
+    import torch
+
+    from ...data.cache import build_cache, diff
+    from ...data.reader import ShardSet
+
+    place, node = Workspace.of(config), dict(config["data"]["cache"])
+    fam = fam or family(config)
+    shards, out, policy = ShardSet(place.shards), place.cache / fam.name, captions(config)
+    if dry_run:
+        found = diff(shards, fam.codec(), fam.text_tower(), policy, out=out, seed=config["seed"], variants=node["variants"])
+        log.info("would encode %s latents and %s captions; %s and %s are there", *map("{:,}".format, (found.latents_missing, found.texts_missing, found.latents_present, found.texts_present)))
+        return None
+    cuda = config["train"]["device"] != "cpu" and torch.cuda.is_available()
+    report = build(
+        build_cache,
+        node,
+        where="data.cache",
+        shards=shards,
+        codec=fam.codec(),
+        tower=fam.text_tower(),
+        policy=policy,
+        out=out,
+        seed=config["seed"],
+        device=f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if cuda else "cpu",
+        rank=int(os.environ.get("RANK", "0")),
+        world=int(os.environ.get("WORLD_SIZE", "1")),
+        describe=dict(fam.describe()),
+    )
+    log.info(
+        "cache: %s latents encoded, %s found; %s captions encoded, %s found; %.1f MB in %.1f s",
+        *map("{:,}".format, (report.latents_encoded, report.latents_reused, report.texts_encoded, report.texts_reused)),
+        report.bytes / 1e6,
+        report.seconds,
+    )
+    for encoder, count in report.truncated.items():
+        if count:
+            log.warning("%s captions are longer than %s takes and lose their end", f"{count:,}", encoder)
+    for rejection in report.rejected:
+        log.warning("picture %016x is left out: %s", rejection.uid, rejection.reason)
+    return report

@@ -1,0 +1,38 @@
+"""Read a source into the catalogue and say what was rejected and why."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from ..build import build
+from ..compose import compose
+from ..wiring import Workspace, source
+
+log = logging.getLogger(__name__)
+
+
+def run(overrides: Sequence[str], *, dry_run: bool = False) -> None:
+    collect(compose(overrides), dry_run=dry_run)
+
+
+def collect(config: dict[str, Any], *, dry_run: bool = False) -> Any:
+    """The report of what was found, added, known and rejected."""
+    from ...catalogue.ingest import ingest
+    from ...catalogue.table import Catalogue
+    from ...image.picture import Limits
+
+    node, place = config["catalogue"], Workspace.of(config)
+    limits = build(Limits, node["limits"], where="catalogue.limits")
+    pictures = source(config)
+    if dry_run:
+        log.info("would read %s into %s (%d candidates)", node["root"], place.catalogue, sum(1 for _ in pictures))
+        return None
+    catalogue = Catalogue(place.catalogue)
+    report = ingest(catalogue, pictures, workers=node["workers"], limits=limits, val_share=node["val_share"])
+    for line in report.lines():
+        log.info("%s", line)
+    if report.rejected:
+        log.info("every rejected file with its reason: %s", place.catalogue / "rejected.jsonl")
+    return report

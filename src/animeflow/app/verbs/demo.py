@@ -1,0 +1,78 @@
+"""The whole path on drawn pictures, from nothing to a report page, by the very verbs that real runs use."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...core import files
+from ...core.errors import AnimeflowError
+from ..compose import compose
+from ..wiring import Workspace, family, use_threads
+
+log = logging.getLogger(__name__)
+
+
+def run(overrides: Sequence[str], *, fast: bool = False) -> None:
+    words = [f"experiment={'toonworld_smoke' if fast else 'toonworld_tiny'}", *overrides]
+    config = compose(words)
+    use_threads(config["train"]["threads"])
+    begin = time.perf_counter()
+    seconds: dict[str, float] = {}
+
+    def step(title: str, work: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        log.info("=== %s", title)
+        result = work()
+        seconds[title] = round(time.perf_counter() - started, 1)
+        return result
+
+    from . import cache, catalogue, export, report, sample, shard, toonworld, train
+
+    place = Workspace.of(config)
+    step("draw pictures", lambda: toonworld.draw(config))
+    step("catalogue", lambda: catalogue.collect(config))
+    step("shards", lambda: shard.cut(config))
+    step("codec and oracle", lambda: _side_by_side(["codec", "oracle"], words))
+    step("codec report", lambda: _codec_report(config))
+    fam = family(config)
+    step("cache", lambda: cache.encode(config, fam=fam))
+    step("train", lambda: train.learn(config, fam=fam))
+    step("export", lambda: export.write(config))
+    exported = {**config, "sample": config["sample"] | {"source": str(place.export / "diffusers")}}
+    step("sample from the export", lambda: sample.picture(exported))
+    files.write_json(place.run / "timings.json", seconds)
+    page = step("report", lambda: report.show(config, overrides=words))
+    log.info("done in %.0f s; the model: %s; the page: %s", time.perf_counter() - begin, place.export, page)
+
+
+def _side_by_side(verbs: Sequence[str], words: Sequence[str]) -> None:
+    """Run verbs as processes of their own with one thread each: two small trainings use two cores better than one after another."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen([sys.executable, "-m", "animeflow.app.cli", verb, *words, "train.threads=1"], env=environment)
+        for verb in verbs
+    ]
+    codes = [process.wait() for process in running]
+    for verb, code in zip(verbs, codes):
+        if code:
+            raise AnimeflowError(f"'animeflow {verb}' ended with exit code {code}", do=f"run it alone to see why: animeflow {verb} {' '.join(words)}")
+
+
+def _codec_report(config: dict[str, Any]) -> None:
+    """Round trips of pictures that the codec was not trained on, for the report."""
+    from ...data.reader import ShardSet
+    from ...evaluate.codec_report import measure_codec
+    from ...image.decode import decode
+
+    place = Workspace.of(config)
+    shards = ShardSet(place.shards)
+    uids = [uid for uid in shards.uids if shards.split_of(uid) == "val"][:32]
+    found = measure_codec(family(config).codec(), [decode(shards.sample(uid).png).pixels for uid in uids])
+    files.write_json(place.run / "codec.json", found.as_dict())
+    log.info("codec: %.2f dB PSNR on %d pictures it never saw", found.psnr, found.pictures)

@@ -1,0 +1,63 @@
+"""Write files that ComfyUI and diffusers load, and a model card made from the run's own record."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from ...core import files
+from ..compose import compose
+from ..weights import trained_family
+from ..wiring import Workspace, use_threads
+
+log = logging.getLogger(__name__)
+
+
+def run(overrides: Sequence[str], *, dry_run: bool = False) -> None:
+    config = compose(overrides)
+    use_threads(config["train"]["threads"])
+    write(config, dry_run=dry_run)
+
+
+def write(config: dict[str, Any], *, dry_run: bool = False) -> Any:
+    """The report of the export."""
+    from ...export.export import export
+    from ...export.record import RunRecord
+
+    place, node = Workspace.of(config), config["export"]
+    if dry_run:
+        log.info("would write %s as %s into %s", ", ".join(node["layouts"]), node["dtype"], place.export)
+        return None
+    fam, images = trained_family(config, which=node["weights"])
+    saved = files.read_json(place.run / "record.json") if (place.run / "record.json").is_file() else {}
+    saved |= _results(place)
+    known = {field.name for field in fields(RunRecord)}
+    facts = {key: value for key, value in saved.items() if key in known}
+    facts |= {"name": config["name"], "images_seen": images, "parent": f"checkpoint at {images} images"}
+    facts |= {key: node[key] for key in ("licence", "author") if node[key]}
+    report = export(
+        fam,
+        fam.backbone().export_state(),
+        place.export,
+        layouts=node["layouts"],
+        dtype=node["dtype"],
+        record=RunRecord(**facts),
+    )
+    for note in report.notes:
+        log.info("note: %s", note)
+    return report
+
+
+def _results(place: Workspace) -> dict[str, Any]:
+    """Measured figures for the card, where the run measured them."""
+    path = place.run / "adherence.json"
+    if not path.is_file():
+        return {}
+    from ...evaluate.adherence import AdherenceReport
+
+    report = AdherenceReport.from_dict(files.read_json(path))
+    results = {"adherence (mean of attributes, unseen combinations)": report.model.mean, "chance": report.chance_mean}
+    results |= {f"adherence: {name}": share for name, share in report.model.accuracy().items()}
+    return {"results": {key: round(value, 4) for key, value in results.items() if value is not None}}

@@ -1,0 +1,35 @@
+"""Write one page that shows a run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import DataError
+from ..compose import compose, flat
+from ..wiring import Workspace
+
+log = logging.getLogger(__name__)
+
+
+def run(overrides: Sequence[str], *, dry_run: bool = False) -> None:
+    show(compose(overrides), overrides=overrides, dry_run=dry_run)
+
+
+def show(config: dict[str, Any], *, overrides: Sequence[str] = (), dry_run: bool = False) -> Path | None:
+    """The path of the page."""
+    from ...evaluate.report import write_report
+
+    place = Workspace.of(config)
+    if not (place.run / "metrics.jsonl").is_file():
+        raise DataError("this run has no numbers to show", where=str(place.run), do="run 'animeflow train' with the same name first")
+    if dry_run:
+        log.info("would write %s", place.run / "report.html")
+        return None
+    choices = [word for word in overrides if word.startswith("experiment=")]
+    preset = flat(compose(choices))
+    page = write_report(place.run, config=flat(config), preset=preset)
+    log.info("report: %s", page)
+    return page

@@ -1,0 +1,36 @@
+"""The weights of a run or of an export, in a family's backbone. Knows checkpoints and folders; knows no layout's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ConfigError, DataError
+from .wiring import Workspace, family
+
+
+def trained_family(config: Mapping[str, Any], *, which: str = "ema") -> tuple[Any, int]:
+    """The family with the weights of the run's newest checkpoint, and the images they have seen. `which` is `ema` (the average)
+    or `trained`."""
+    from ..train import checkpoint
+
+    if which not in ("ema", "trained"):
+        raise ConfigError(f"unknown weights '{which}'", do="choose ema or trained")
+    root = Workspace.of(config).run / "checkpoints"
+    newest = checkpoint.newest(root)
+    if newest is None:
+        raise DataError("this run has no checkpoint", where=str(root), do="run 'animeflow train' with the same name first")
+    tensors, state = checkpoint.load(newest)
+    fam = family(config)
+    weights = tensors["learner"] | (tensors["ema"] if which == "ema" else {})
+    fam.backbone().load_state_dict(weights)
+    return fam, int(state["progress"]["images_seen"])
+
+
+def exported_family(config: Mapping[str, Any], source: str) -> Any:
+    """The family with weights read from an export: a diffusers folder, or a single file (codec and text are the config's)."""
+    path = Path(source)
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist", where="sample.source", do="give 'run', or the path of an export")
+    return family(config, weights=path)
