@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ..core.errors import ConfigError, DataError
 from ..core.files import address, read_json
-from .protocol import Codec
 from .weights import hash_state, weight_files
 
 
@@ -125,7 +124,7 @@ class TinyCodec:
         return self
 
 
-def load_codec(folder: str | Path) -> Codec:
+def load_codec(folder: str | Path) -> KLCodec | TinyCodec:
     """The codec in `folder`: what its config.json names, or TAESD's two native files.
 
     Raises:

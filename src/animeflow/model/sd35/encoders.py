@@ -34,7 +34,7 @@ class Clip:
 
     def num_tokens(self, caption: str) -> int:
         """Tokens of a caption with start and end token, before cutting."""
-        return len(self.tokenizer(caption, verbose=False)["input_ids"])
+        return len(self.tokenizer.tokenize(caption)) + self.tokenizer.num_special_tokens_to_add()
 
     @torch.no_grad()
     def __call__(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -64,7 +64,7 @@ class T5:
 
     def num_tokens(self, caption: str) -> int:
         """Tokens of a caption with the end token, before cutting."""
-        return len(self.tokenizer(caption, verbose=False)["input_ids"])
+        return len(self.tokenizer.tokenize(caption)) + self.tokenizer.num_special_tokens_to_add()
 
     def token_ids(self, caption: str) -> list[int]:
         """Ids of a caption, cut and padded as the policy says."""

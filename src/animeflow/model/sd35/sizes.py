@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,12 @@ def backbone_parameters(shape: Shape) -> int:
 def text_parameters(folder: Path | None) -> dict[str, int]:
     """Of the text encoders in a pipeline folder, or of the released ones."""
     if folder is None:
-        configs = {"clip_l": CLIP_L, "clip_g": CLIP_G, "t5": T5_XXL}
+        configs: dict[str, dict[str, Any]] = {"clip_l": CLIP_L, "clip_g": CLIP_G, "t5": T5_XXL}
     else:
         files = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "t5": "text_encoder_3"}
         found = {name: folder / part / "config.json" for name, part in files.items()}
         configs = {name: read_json(file) for name, file in found.items() if file.is_file()}
-    return {name: _on_meta(lambda name=name, config=config: _encoder(name, config)) for name, config in configs.items()}
+    return {name: _on_meta(functools.partial(_encoder, name, config)) for name, config in configs.items()}
 
 
 def codec_parameters(folder: Path | None) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tokenizers import pre_tokenizers
@@ -20,10 +20,18 @@ END = "</w>"
 def clip_tokenizer(words: Iterable[str], *, length: int) -> Any:
     """A byte-level BPE whose merges build every word (lower case, cut as CLIP cuts: digits and punctuation stand alone)."""
     cut = CLIPTokenizer().backend_tokenizer
-    texts = (cut.normalizer.normalize_str(word) for word in words)
-    pieces = sorted({piece for text in texts for piece, _ in cut.pre_tokenizer.pre_tokenize_str(text)})
+
+    def pieces(texts: Iterable[str]) -> list[str]:
+        """What CLIP's rules make of the texts, spelled in bytes."""
+        clean = (cut.normalizer.normalize_str(text) for text in texts)
+        return sorted({piece for text in clean for piece, _ in cut.pre_tokenizer.pre_tokenize_str(text)})
+
+    listed = list(words)
+    whole = [(*piece[:-1], piece[-1] + END) for piece in pieces(listed)]
+    # Chinese and Japanese are written without spaces: there a listed character has to be whole inside a run as well.
+    inner = [tuple(piece) for piece in pieces(word for word in listed if len(word) == 1 and not word.isascii())]
+    merges = bpe_merges([*inner, *whole])
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = bpe_merges(pieces)
     joined = dict.fromkeys(first + second for first, second in merges)
     tokens = [*alphabet, *(letter + END for letter in alphabet), *joined, "<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer(
@@ -31,32 +39,32 @@ def clip_tokenizer(words: Iterable[str], *, length: int) -> Any:
     )
 
 
-def bpe_merges(pieces: Sequence[str]) -> list[tuple[str, str]]:
-    """Merges, most important first, under which every piece becomes one token.
+def bpe_merges(spellings: Iterable[Sequence[str]]) -> list[tuple[str, str]]:
+    """Merges, most important first, under which every spelling becomes one token.
 
-    A new merge goes to the end of the list, so it acts only where nothing else can, and pieces that were whole stay whole.
+    A new merge goes to the end of the list, so it acts only where nothing else can, and what was whole stays whole.
     """
     rank: dict[tuple[str, str], int] = {}
-    for piece in pieces:
-        parts = bpe(piece, rank)
+    for spelling in spellings:
+        parts = bpe(spelling, rank)
         while len(parts) > 1:
             rank[parts[0], parts[1]] = len(rank)
-            parts = bpe(piece, rank)
+            parts = bpe(spelling, rank)
     return list(rank)
 
 
-def bpe(piece: str, rank: dict[tuple[str, str], int]) -> list[str]:
-    """Byte pair encoding of one piece: merge the pair of lowest rank, everywhere, until none is left."""
-    parts = [*piece[:-1], piece[-1] + END]
+def bpe(spelling: Sequence[str], rank: Mapping[tuple[str, str], int]) -> list[str]:
+    """Byte pair encoding of one spelling: merge the pair of lowest rank, everywhere, until none is left."""
+    parts = list(spelling)
     while True:
         best = min(itertools.pairwise(parts), key=lambda pair: rank.get(pair, len(rank)), default=None)
         if best is None or best not in rank:
             return parts
         merged, position = [], 0
         while position < len(parts):
-            pair = tuple(parts[position : position + 2])
-            merged.append("".join(pair) if pair == best else parts[position])
-            position += 2 if pair == best else 1
+            together = tuple(parts[position : position + 2]) == best
+            merged.append("".join(best) if together else parts[position])
+            position += 2 if together else 1
         parts = merged
 
 
