@@ -188,7 +188,7 @@ def _data_record(place: Workspace, buckets: Mapping[str, int], manifest: Any) ->
         record |= {f"{k}s": summary[k] for k in ("source", "origin", "rating") if k in summary}
         record["catalogue_hash"] = files.sha256_file(place.catalogue / "catalogue.parquet")[:32]
         rejected: dict[str, int] = {}
-        for rejection in catalogue.rejections():
+        for rejection in catalogue.rejections:
             rejected[rejection.reason] = rejected.get(rejection.reason, 0) + 1
         record["rejected"] = rejected
     if manifest is not None:
