@@ -10,7 +10,12 @@ from animeflow.core.errors import ConfigError
 from animeflow.model.protocol import Codec, Family, TextTower
 from torch import nn
 
-CAPTIONS = ["blue hair, red eyes", "", "a girl with long pink hair, smiling, on the beach at night", "blue hair, red eyes"]
+CAPTIONS = [
+    "blue hair, red eyes",
+    "",
+    "a girl with long pink hair, smiling, on the beach at night",
+    "blue hair, red eyes",
+]
 
 
 @torch.no_grad()
@@ -71,7 +76,9 @@ class FamilyContract:
         backbone(*inputs).square().mean().backward()
         gradients = {name: parameter.grad for name, parameter in backbone.named_parameters()}
         backbone.zero_grad()
-        assert [name for name, gradient in gradients.items() if gradient is None] == []  # distributed training waits for all
+        assert [
+            name for name, gradient in gradients.items() if gradient is None
+        ] == []  # distributed training waits for all
         still = [name for name, gradient in gradients.items() if not gradient.abs().sum() > 0]
         assert [name for name in still if not any(part in name for part in self.silent)] == []
 
@@ -174,7 +181,9 @@ class FamilyContract:
     def test_describe_is_plain_text_with_the_fingerprints(self, family):
         facts = family.describe()
         assert all(isinstance(name, str) and isinstance(value, str) for name, value in facts.items())
-        assert {family.name, family.flavour, family.codec().fingerprint, family.text_tower().fingerprint} <= set(facts.values())
+        assert {family.name, family.flavour, family.codec().fingerprint, family.text_tower().fingerprint} <= set(
+            facts.values()
+        )
 
     def test_planned_sizes_are_the_real_ones(self, family):
         trainable = sum(parameter.numel() for parameter in family.backbone().parameters())

@@ -7,7 +7,23 @@ from typing import Any, ClassVar
 from animeflow.model.sd35.family import SD35
 from contract import FamilyContract
 
-WORDS = ["blue", "red", "pink", "hair", "eyes", "a", "girl", "with", "long", "smiling", "on", "the", "beach", "at", "night"]
+WORDS = [
+    "blue",
+    "red",
+    "pink",
+    "hair",
+    "eyes",
+    "a",
+    "girl",
+    "with",
+    "long",
+    "smiling",
+    "on",
+    "the",
+    "beach",
+    "at",
+    "night",
+]
 
 
 class TestTiny(FamilyContract):
@@ -28,4 +44,9 @@ class TestTinyWithComfysText(TestTiny):
 
 
 class TestTinyWithoutT5(TestTiny):
-    options: ClassVar[dict[str, Any]] = {"with_t5": False, "depth": 2, "dual_attention_layers": (0,), "joint_attention_dim": 64}
+    options: ClassVar[dict[str, Any]] = {
+        "with_t5": False,
+        "depth": 2,
+        "dual_attention_layers": (0,),
+        "joint_attention_dim": 64,
+    }
