@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,9 +16,9 @@ from ..core.errors import AnimeflowError
 VERBS = {
     "demo": "The whole path on drawn pictures, from nothing to a report page. Start here.",
     "toonworld": "Draw pictures with known truth into a folder.",
-    "codec": "Train the small codec that needs no download, on the pictures of the shards.",
     "catalogue": "Read a folder, a booru dump or sidecars into a catalogue; list what was rejected and why.",
     "shard": "Cut the catalogue's pictures into buckets and write WebDataset shards.",
+    "codec": "Train the small codec that needs no download, on the pictures of the shards.",
     "cache": "Encode pictures and captions once; only what changed is encoded again.",
     "plan": "Say what a run would do: parameters, buckets, effective batch, steps, memory. Runs nothing.",
     "train": "Train, or go on from the newest checkpoint.",
@@ -43,6 +44,7 @@ def execute(
     from ..core import log
 
     log.setup()
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading a part is told by our own lines
     try:
         module = importlib.import_module(f"animeflow.app.verbs.{verb}")
         options = {"fast": fast} if verb == "demo" else {"dry_run": dry_run}
@@ -58,7 +60,18 @@ def execute(
     return 0
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class InOrder(click.Group):
+    """Lists the verbs in the order of the path, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(
+    cls=InOrder,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="animeflow")
 def main() -> None:
     """Train rectified-flow anime models: from pictures to a file that ComfyUI and diffusers load."""
@@ -87,7 +100,7 @@ def _examples(verb: str) -> str:
         "toonworld": ["animeflow toonworld toonworld.count=500 toonworld.folder=drawn"],
         "catalogue": [
             "animeflow catalogue experiment=pictures_tiny catalogue.root=my_pictures",
-            "animeflow catalogue catalogue=danbooru catalogue.root=files catalogue.posts=posts.jsonl",
+            "animeflow catalogue name=mine catalogue=danbooru catalogue.root=files catalogue.posts=posts.jsonl",
         ],
         "shard": ["animeflow shard experiment=pictures_tiny catalogue.root=my_pictures"],
         "codec": ["animeflow codec experiment=toonworld_tiny"],
