@@ -20,7 +20,9 @@ def trained_family(config: Mapping[str, Any], *, which: str = "ema") -> tuple[An
     root = Workspace.of(config).run / "checkpoints"
     newest = checkpoint.newest(root)
     if newest is None:
-        raise DataError("this run has no checkpoint", where=str(root), do="run 'animeflow train' with the same name first")
+        raise DataError(
+            "this run has no checkpoint", where=str(root), do="run 'animeflow train' with the same name first"
+        )
     tensors, state = checkpoint.load(newest)
     fam = family(config)
     weights = tensors["learner"] | (tensors["ema"] if which == "ema" else {})
@@ -29,8 +31,26 @@ def trained_family(config: Mapping[str, Any], *, which: str = "ema") -> tuple[An
 
 
 def exported_family(config: Mapping[str, Any], source: str) -> Any:
-    """The family with weights read from an export: a diffusers folder, or a single file (codec and text are the config's)."""
+    """The family with weights read from an export: a diffusers folder brings codec and text encoders, with any other layout they
+    are the config's."""
     path = Path(source)
     if not path.exists():
         raise ConfigError(f"{path} does not exist", where="sample.source", do="give 'run', or the path of an export")
-    return family(config, weights=path)
+    return family(config, weights=_weights_in(path))
+
+
+def _weights_in(path: Path) -> Path:
+    """A file, a folder in diffusers' layout, or what an export folder of any layout holds."""
+    if path.is_file() or (path / "transformer").is_dir() or (path / "config.json").is_file():
+        return path
+    if (path / "diffusers").is_dir():
+        return path / "diffusers"
+    places = (path, path / "single_file", path / "checkpoints", path / "diffusion_models")
+    found = [file for place in places for file in sorted(place.glob("*.safetensors"))]
+    if len(found) != 1:
+        raise ConfigError(
+            f"{path} holds {len(found)} model files, need one",
+            where="sample.source",
+            do="give the file itself, or a folder that 'animeflow export' wrote",
+        )
+    return found[0]

@@ -45,8 +45,8 @@ def write(config: dict[str, Any], *, dry_run: bool = False) -> Any:
         dtype=node["dtype"],
         record=RunRecord(**facts),
     )
-    for note in report.notes:
-        log.info("note: %s", note)
+    if report.notes:
+        log.info("what these files cannot do is written in %s", place.export / "README.md")
     return report
 
 
