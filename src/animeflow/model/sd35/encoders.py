@@ -21,7 +21,7 @@ class Clip:
         """`model` is a `CLIPTextModelWithProjection`; `length` defaults to what tokenizer and model allow (77 for the real
         ones); `weights` is the hash of the weights, computed when it is not given."""
         self.model = model.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
+        self.tokenizer = _expect_long_captions(tokenizer)
         self.length = length or min(tokenizer.model_max_length, model.config.max_position_embeddings)
         self.width = int(model.config.hidden_size)
         self.pooled_width = int(model.config.projection_dim)
@@ -52,7 +52,7 @@ class T5:
     def __init__(self, model: Any, tokenizer: Any, *, length: T5Length, weights: str | None = None) -> None:
         """`model` is a `T5EncoderModel`; `weights` as for `Clip`."""
         self.model = model.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
+        self.tokenizer = _expect_long_captions(tokenizer)
         self.length = length
         self.width = int(model.config.d_model)
         self.identity = address(
@@ -75,6 +75,12 @@ class T5:
     def __call__(self, ids: Sequence[Sequence[int]]) -> Tensor:
         """Ids of one common length n -> states `[B, n, width]`."""
         return self.model(torch.tensor(ids, device=self.model.device))[0]
+
+
+def _expect_long_captions(tokenizer: Any) -> Any:
+    """Captions are counted before they are cut, so the tokenizer's warning that the model cannot take them is not true here."""
+    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
+    return tokenizer
 
 
 def tokenizer_hash(tokenizer: Any) -> str:

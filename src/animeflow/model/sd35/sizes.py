@@ -12,6 +12,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny, SD3Transformer2DModel
 from torch import nn
 
 from ...core.files import read_json
+from ..codec import load_codec
 from .shapes import Shape
 
 # What Stability released beside SD3.5: OpenAI's CLIP-L, LAION's CLIP bigG, Google's T5 v1.1 XXL encoder, a 16-channel VAE.
@@ -69,7 +70,9 @@ def text_parameters(folder: Path | None) -> dict[str, int]:
 
 
 def codec_parameters(folder: Path | None) -> int:
-    """Of the codec in a folder in diffusers' layout, or of SD3's."""
+    """Of the codec in a folder, or of SD3's. TAESD's native files have no config, and are small enough to be built."""
+    if folder is not None and not (folder / "config.json").is_file():
+        return load_codec(folder).num_parameters
     config = read_json(folder / "config.json") if folder else {"_class_name": "AutoencoderKL", **SD3_VAE}
     kind = AutoencoderTiny if config["_class_name"] == "AutoencoderTiny" else AutoencoderKL
     return _on_meta(lambda: kind.from_config(config))
