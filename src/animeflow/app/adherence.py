@@ -41,7 +41,12 @@ class Adherence:
         if trainer.finished:
             files.write_json(self.folder / "adherence.json", report.as_dict())
         mean, chance = report.model.mean or 0.0, report.chance_mean or 0.0
-        log.info("adherence at %s images: %.1f %% (chance %.1f %%)", f"{trainer.progress.images_seen:,}", 100 * mean, 100 * chance)
+        log.info(
+            "adherence at %s images: %.1f %% (chance %.1f %%)",
+            f"{trainer.progress.images_seen:,}",
+            100 * mean,
+            100 * chance,
+        )
         return report.metrics()
 
     def measure(self, backbone: Any, images_seen: int, *, final: bool) -> AdherenceReport:
@@ -51,7 +56,7 @@ class Adherence:
         options = {**self.options, "height": self.height, "width": self.width, "backbone": backbone, "pair": True}
         samples = generate(self.family, [prompt(scene) for scene in scenes], seeds=seeds, **options)
         empty = generate(self.family, [""] * len(scenes), seeds=seeds, **options | {"cfg": 1.0}) if final else None
-        return measure(
+        report = measure(
             self.oracle.read,
             scenes,
             [sample.pixels for sample in samples],
@@ -61,3 +66,6 @@ class Adherence:
             held_out=HeldOut(),
             oracle=self.oracle.record["accuracy"],
         )
+        for row, scene in zip(report.pictures, scenes):
+            row["prompt"] = prompt(scene)
+        return report

@@ -38,7 +38,7 @@ def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
     except (HydraException, OmegaConfBaseException) as error:
         raise _explained(error, overrides, folder) from error
     assert isinstance(resolved, dict)
-    return resolved
+    return {str(key): value for key, value in resolved.items()}
 
 
 def choices(folder: Path, group: str) -> list[str]:

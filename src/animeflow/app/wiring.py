@@ -57,10 +57,10 @@ def use_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def bucket_plan(config: Config):
+def bucket_plan(config: Config) -> Any:
     from ..image.bucket import BucketPlan
 
-    kinds = {
+    kinds: dict[str, Callable[..., Any]] = {
         "nekofantasia": BucketPlan.nekofantasia,
         "tokens": BucketPlan.tokens,
         "pixels": BucketPlan.pixels,
@@ -69,7 +69,7 @@ def bucket_plan(config: Config):
     return choose(kinds, config["data"]["bucket"], where="data.bucket")
 
 
-def density(config: Config):
+def density(config: Config) -> Any:
     from ..flow import density as densities
     from ..flow import shift as shifts
 
@@ -91,7 +91,7 @@ def recipe(config: Config, *, patch: int) -> Callable[[Any], Any]:
     return lambda learner: Velocity(learner, density=law, weight=weight, seed=config["seed"], patch=patch)
 
 
-def optim(config: Config):
+def optim(config: Config) -> tuple[Any, Any]:
     """`(optimizer constructor, schedule)`."""
     from ..optim.adamw import AdamW
     from ..optim.schedule import WSD, Constant
@@ -101,7 +101,7 @@ def optim(config: Config):
     return choose({"adamw": AdamW}, node, where="optim"), schedule
 
 
-def family(config: Config, *, weights: Path | None = None):
+def family(config: Config, *, weights: Path | None = None) -> Any:
     """The family that the config names; `weights` stands in for its own, for sampling from an export."""
     from ..model.sd35.family import SD35
 
@@ -112,7 +112,11 @@ def family(config: Config, *, weights: Path | None = None):
         known = ", ".join(families)
         raise ConfigError(f"unknown family '{name}'", where="model.family", do=f"choose one of: {known}")
     if weights is not None:
-        node |= {"weights": str(weights), "codec": None, "text": None} if (weights / "vae").is_dir() else {"weights": str(weights)}
+        node |= (
+            {"weights": str(weights), "codec": None, "text": None}
+            if (weights / "vae").is_dir()
+            else {"weights": str(weights)}
+        )
     codec = node.get("codec")
     if codec is not None and not Path(codec).is_dir():
         raise ConfigError(
@@ -123,13 +127,13 @@ def family(config: Config, *, weights: Path | None = None):
     return build(families[name], node, where="model", seed=config["seed"])
 
 
-def captions(config: Config):
+def captions(config: Config) -> Any:
     from ..text.policy import CaptionPolicy
 
     return build(CaptionPolicy, config["text"], where="text")
 
 
-def source(config: Config):
+def source(config: Config) -> Any:
     """Where pictures and their facts are read from."""
     from ..catalogue.sources.danbooru import DanbooruSource
     from ..catalogue.sources.folder import FolderSource
@@ -150,7 +154,7 @@ def source(config: Config):
     return choose(kinds, node["source"], where="catalogue.source")
 
 
-def assembler(config: Config, tower: Any, *, dropout: bool):
+def assembler(config: Config, tower: Any, *, dropout: bool) -> Any:
     """What turns pictures of the cache into batches; without dropout for validation."""
     from ..data.assemble import Assembler
     from ..data.index import CacheIndex
@@ -171,7 +175,7 @@ def assembler(config: Config, tower: Any, *, dropout: bool):
     )
 
 
-def loader(config: Config, assemble: Any, *, codec: str, rank: int, world: int, pin: bool):
+def loader(config: Config, assemble: Any, *, codec: str, rank: int, world: int, pin: bool) -> Any:
     """Optimizer steps of this process over the training split."""
     from ..data.loader import Loader
     from ..data.plan import Plan
@@ -179,6 +183,9 @@ def loader(config: Config, assemble: Any, *, codec: str, rank: int, world: int, 
     node = config["data"]["loader"]
     assemble.index.require(codec=codec, tower=assemble.tower.fingerprint)
     plan = Plan(
-        assemble.index.buckets("train"), seed=config["seed"], batch=node["batch"], chunks_per_step=node["chunks_per_step"]
+        assemble.index.buckets("train"),
+        seed=config["seed"],
+        batch=node["batch"],
+        chunks_per_step=node["chunks_per_step"],
     )
     return Loader(plan, assemble, micro_batch=node["micro_batch"], rank=rank, world=world, pin=pin)

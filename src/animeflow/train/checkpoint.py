@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import Parameter
 
 from ..core import files
 from ..core.errors import DataError
@@ -85,17 +86,17 @@ def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     return tensors, files.read_json(folder / "state.json")
 
 
-def flatten_optimizer(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
+def flatten_optimizer(optimizer: torch.optim.Optimizer, names: Mapping[Parameter, str]) -> dict[str, Tensor]:
     """Optimizer state as `parameter name/state name -> tensor`, so that another grouping of parameters can still load it."""
     flat = {}
-    for parameter, values in optimizer.state.items():
-        for key, value in values.items():
-            flat[f"{names[parameter]}/{key}"] = value if isinstance(value, Tensor) else torch.tensor(value)
+    for parameter, name in names.items():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            flat[f"{name}/{key}"] = value if isinstance(value, Tensor) else torch.tensor(value)
     return flat
 
 
 def unflatten_optimizer(
-    optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str], flat: Mapping[str, Tensor]
+    optimizer: torch.optim.Optimizer, names: Mapping[Parameter, str], flat: Mapping[str, Tensor]
 ) -> None:
     """Inverse of `flatten_optimizer`, into an optimizer built over the same named parameters."""
     by_name = {name: parameter for parameter, name in names.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ class Telemetry:
         self._images += global_images
         self._wait_s += wait_s
 
-    def flush(self, reduce) -> dict[str, float]:
+    def flush(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """Numbers since the last flush; `reduce` sums a tensor over processes."""
         total, count = reduce(self._sum.clone()).cpu()
         seconds = time.perf_counter() - self._since

@@ -10,11 +10,12 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..core.log import is_main_process
 
 log = logging.getLogger(__name__)
+Wandb = Literal["off", "offline", "online"]
 
 
 class Tracker:
@@ -32,7 +33,7 @@ class Tracker:
         folder: Path,
         *,
         config: Mapping[str, Any] | None = None,
-        wandb: str = "off",
+        wandb: Wandb = "off",
         project: str = "animeflow",
         name: str | None = None,
     ) -> None:
@@ -76,14 +77,14 @@ def _plain(value: float) -> float | None:
     return round(number, 8) if number == number and abs(number) != float("inf") else None  # JSON has no NaN
 
 
-def _start_wandb(folder: Path, config: Mapping[str, Any] | None, mode: str, project: str, name: str | None):
+def _start_wandb(folder: Path, config: Mapping[str, Any] | None, mode: Wandb, project: str, name: str | None) -> Any:
     try:
         import wandb
 
         return wandb.init(
             dir=str(folder),
             config=dict(config or {}),
-            mode=mode,
+            mode=mode,  # type: ignore[arg-type]  # "off" never comes here
             project=project,
             name=name or folder.name,
             resume="allow",

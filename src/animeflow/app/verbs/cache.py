@@ -31,8 +31,15 @@ def encode(config: dict[str, Any], *, dry_run: bool = False, fam: Any = None) ->
     fam = fam or family(config)
     shards, out, policy = ShardSet(place.shards), place.cache / fam.name, captions(config)
     if dry_run:
-        found = diff(shards, fam.codec(), fam.text_tower(), policy, out=out, seed=config["seed"], variants=node["variants"])
-        log.info("would encode %s latents and %s captions; %s and %s are there", *map("{:,}".format, (found.latents_missing, found.texts_missing, found.latents_present, found.texts_present)))
+        found = diff(
+            shards, fam.codec(), fam.text_tower(), policy, out=out, seed=config["seed"], variants=node["variants"]
+        )
+        log.info(
+            "would encode %s latents and %s captions; %s and %s are there",
+            *map(
+                "{:,}".format, (found.latents_missing, found.texts_missing, found.latents_present, found.texts_present)
+            ),
+        )
         return None
     cuda = config["train"]["device"] != "cpu" and torch.cuda.is_available()
     report = build(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import ConfigError
+from ...image.bucket import Bucket
 from ..compose import compose
 from ..wiring import Workspace, use_threads
 
@@ -40,7 +41,15 @@ def learn(config: dict[str, Any], *, dry_run: bool = False) -> None:
 
 
 def _pictures(shards: Any) -> list[Any]:
-    """The training pictures, as uint8 RGB `[H, W, 3]`."""
+    """The training pictures as uint8 RGB, all cut around their centre to the size that every bucket holds."""
     from ...image.decode import decode
 
-    return [decode(shards.sample(uid).png).pixels for uid in shards.uids if shards.split_of(uid) == "train"]
+    uids = [uid for uid in shards.uids if shards.split_of(uid) == "train"]
+    buckets = {Bucket.parse(str(shards.bucket_of(uid))) for uid in uids}
+    height, width = min(b.height for b in buckets), min(b.width for b in buckets)
+    pictures = []
+    for uid in uids:
+        pixels = decode(shards.sample(uid).png).pixels
+        top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+        pictures.append(pixels[top : top + height, left : left + width])
+    return pictures

@@ -46,6 +46,7 @@ def run(overrides: Sequence[str], *, fast: bool = False) -> None:
     step("export", lambda: export.write(config))
     exported = {**config, "sample": config["sample"] | {"source": str(place.export / "diffusers")}}
     step("sample from the export", lambda: sample.picture(exported))
+    step("compare solvers", lambda: _compare(exported))
     files.write_json(place.run / "timings.json", seconds)
     page = step("report", lambda: report.show(config, overrides=words))
     log.info("done in %.0f s; the model: %s; the page: %s", time.perf_counter() - begin, place.export, page)
@@ -61,7 +62,21 @@ def _side_by_side(verbs: Sequence[str], words: Sequence[str]) -> None:
     codes = [process.wait() for process in running]
     for verb, code in zip(verbs, codes):
         if code:
-            raise AnimeflowError(f"'animeflow {verb}' ended with exit code {code}", do=f"run it alone to see why: animeflow {verb} {' '.join(words)}")
+            raise AnimeflowError(
+                f"'animeflow {verb}' ended with exit code {code}",
+                do=f"run it alone to see why: animeflow {verb} {' '.join(words)}",
+            )
+
+
+def _compare(config: dict[str, Any]) -> None:
+    from ..prompts import sample_size
+    from ..solvers import compare_solvers
+    from ..weights import exported_family
+    from .sample import buckets
+
+    height, width = sample_size(config, buckets(Workspace.of(config)))
+    exported = exported_family(config, config["sample"]["source"])
+    compare_solvers(config, exported, height=height, width=width, count=config["evaluate"]["quick_prompts"])
 
 
 def _codec_report(config: dict[str, Any]) -> None:

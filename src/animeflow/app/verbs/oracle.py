@@ -28,7 +28,9 @@ def learn(config: dict[str, Any], *, dry_run: bool = False) -> None:
 
     node = config["evaluate"]
     if node["oracle"] is None:
-        raise ConfigError("this set has no oracle", where="evaluate.oracle", do="set it to a folder; it reads drawn pictures only")
+        raise ConfigError(
+            "this set has no oracle", where="evaluate.oracle", do="set it to a folder; it reads drawn pictures only"
+        )
     folder = Path(node["oracle"])
     if dry_run:
         log.info("would train an oracle into %s", folder)
@@ -45,4 +47,8 @@ def learn(config: dict[str, Any], *, dry_run: bool = False) -> None:
     for name, value in accuracy.items():
         log.info("oracle reads %-12s %5.1f %% right", name, 100 * value)
     mean = oracle.record["mean_accuracy"]
-    log.log(logging.INFO if mean >= ENOUGH else logging.WARNING, "oracle: %.2f %% of attributes read right on pictures it never saw", 100 * mean)
+    log.log(
+        logging.INFO if mean >= ENOUGH else logging.WARNING,
+        "oracle: %.2f %% of attributes read right on pictures it never saw",
+        100 * mean,
+    )

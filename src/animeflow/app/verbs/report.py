@@ -24,7 +24,9 @@ def show(config: dict[str, Any], *, overrides: Sequence[str] = (), dry_run: bool
 
     place = Workspace.of(config)
     if not (place.run / "metrics.jsonl").is_file():
-        raise DataError("this run has no numbers to show", where=str(place.run), do="run 'animeflow train' with the same name first")
+        raise DataError(
+            "this run has no numbers to show", where=str(place.run), do="run 'animeflow train' with the same name first"
+        )
     if dry_run:
         log.info("would write %s", place.run / "report.html")
         return None

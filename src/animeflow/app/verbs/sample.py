@@ -35,11 +35,17 @@ def picture(config: dict[str, Any], *, dry_run: bool = False) -> list[Any]:
     node, place = config["sample"], Workspace.of(config)
     prompts = example_prompts(config, node["count"])
     if not prompts:
-        raise ConfigError("there is nothing to draw", where="sample.prompts", do="for example: 'sample.prompts=[\"1girl, blue hair, smile\"]'")
-    height, width = sample_size(config, _buckets(place))
+        raise ConfigError(
+            "there is nothing to draw",
+            where="sample.prompts",
+            do="for example: 'sample.prompts=[\"1girl, blue hair, smile\"]'",
+        )
+    height, width = sample_size(config, buckets(place))
     out = Path(node["out"] or place.run / "pictures")
     if dry_run:
-        log.info("would draw %d prompts x %d seeds at %dx%d into %s", len(prompts), len(node["seeds"]), width, height, out)
+        log.info(
+            "would draw %d prompts x %d seeds at %dx%d into %s", len(prompts), len(node["seeds"]), width, height, out
+        )
         return []
     if node["source"] == "run":
         fam, _ = trained_family(config, which=node["weights"])
@@ -57,11 +63,19 @@ def picture(config: dict[str, Any], *, dry_run: bool = False) -> list[Any]:
     for i, sample in enumerate(samples):
         png.save(out / f"{i // number:03d}_{node['seeds'][i % number]}.png", sample.pixels, sample.recipe)
     rows = [[sample.pixels for sample in samples[i : i + number]] for i in range(0, len(samples), number)]
-    sheet = contact_sheet(rows, row_labels=prompts, column_labels=[f"seed {seed}" for seed in node["seeds"]], title=config["name"])
+    sheet = contact_sheet(
+        rows, row_labels=prompts, column_labels=[f"seed {seed}" for seed in node["seeds"]], title=config["name"]
+    )
     png.save(out / "sheet.png", sheet, {"prompts": prompts, "seeds": node["seeds"]})
     nfe = [sample.recipe.get("nfe") for sample in samples]
     known = [n for n in nfe if n is not None]
-    log.info("%d pictures in %.1f s%s: %s", len(samples), seconds, f", {math.fsum(known) / len(known):.0f} evaluations each" if known else "", out)
+    log.info(
+        "%d pictures in %.1f s%s: %s",
+        len(samples),
+        seconds,
+        f", {math.fsum(known) / len(known):.0f} evaluations each" if known else "",
+        out,
+    )
     return samples
 
 
@@ -71,14 +85,14 @@ def _device(config: dict[str, Any]) -> str:
     return "cuda" if config["train"]["device"] != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _buckets(place: Workspace) -> dict[str, list[int]] | None:
+def buckets(place: Workspace) -> dict[str, list[int]] | None:
     """Buckets of the set this run was trained on, where it is still there."""
     from ...data.reader import ShardSet
 
     if not (place.shards / "manifest.json").is_file():
         return None
     shards = ShardSet(place.shards)
-    buckets: dict[str, list[int]] = {}
+    found: dict[str, list[int]] = {}
     for uid in shards.uids:
-        buckets.setdefault(str(shards.bucket_of(uid)), []).append(uid)
-    return buckets
+        found.setdefault(str(shards.bucket_of(uid)), []).append(uid)
+    return found

@@ -42,7 +42,11 @@ def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     )
     _tell({name: facts["samples"] for name, facts in manifest.buckets.items()})
     reasons = Counter(rejection.reason for rejection in manifest.rejected)
-    log.info("%s in = %s written + %s rejected %s", *map("{:,}".format, (manifest.found, manifest.written, len(manifest.rejected))), dict(reasons) or "")
+    log.info(
+        "%s in = %s written + %s rejected %s",
+        *map("{:,}".format, (manifest.found, manifest.written, len(manifest.rejected))),
+        dict(reasons) or "",
+    )
     return manifest
 
 

@@ -110,7 +110,11 @@ def _processes(expected: int | None) -> tuple[int, int]:
 
 def _require_cache(place: Workspace, name: str) -> None:
     if not (place.cache / name).is_dir():
-        raise DataError("there is no cache to train from", where=str(place.cache / name), do="run 'animeflow cache' with the same settings first")
+        raise DataError(
+            "there is no cache to train from",
+            where=str(place.cache / name),
+            do="run 'animeflow cache' with the same settings first",
+        )
 
 
 def _has_cuda() -> bool:
@@ -166,7 +170,7 @@ def _record(config: Mapping[str, Any], trainer: Any, fam: Any, steps: Any, assem
         "hardware": _hardware(trainer.device.type, trainer.accelerator.num_processes),
         "seconds": seconds,
         "device_hours": round(seconds * trainer.accelerator.num_processes / 3600, 4),
-        "data": _data_record(place, buckets, manifest),
+        "data": _data_record(place, buckets, manifest) | _caption_record(assemble),
         "caption_policy": dict(config["text"]),
         "prompts": example_prompts(config, 3),
         "seed": config["seed"],
@@ -196,6 +200,20 @@ def _data_record(place: Workspace, buckets: Mapping[str, int], manifest: Any) ->
         record["rejected"] = record.get("rejected", {}) | manifest.reasons
         record["counts"] = {"catalogue": manifest.found, "sharded": manifest.written, "train": sum(buckets.values())}
     return record
+
+
+def _caption_record(assemble: Any, *, shown: int = 6, counted: int = 2000) -> dict[str, Any]:
+    """Some captions as the model reads them, and how many lose their end to a text encoder's length."""
+    uids = assemble.index.uids
+    captions = [text for texts in assemble.index.captions(uids[:counted]).values() for text in texts]
+    cut: dict[str, dict[str, int]] = {}
+    for caption in dict.fromkeys(captions):
+        for encoder, (tokens, kept) in assemble.tower.num_tokens(caption).items():
+            row = cut.setdefault(encoder, {"captions": 0, "truncated": 0, "limit": 0})
+            row["captions"] += 1
+            row["truncated"] += tokens > kept
+            row["limit"] = max(row["limit"], kept)
+    return {"captions": captions[:: max(1, len(captions) // shown)][:shown], "truncation": cut}
 
 
 def _hardware(device: str, processes: int) -> str:
