@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+
 from animeflow.core import seed
 from animeflow.core.conditioning import Conditioning
 from animeflow.core.errors import ConfigError
 from animeflow.model.protocol import Codec, Family, TextTower
-from torch import nn
 
 CAPTIONS = [
     "blue hair, red eyes",
@@ -169,7 +170,7 @@ class FamilyContract:
         decoded = codec.decode(latents)
         assert decoded.shape == pixels.shape
         assert decoded.dtype == torch.float32
-        assert -1 <= decoded.min() and decoded.max() <= 1
+        assert decoded.min() >= -1 and decoded.max() <= 1
 
     def test_the_same_options_give_the_same_family(self, family):
         first, second = self.build(), self.build()

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from contract import stir
+from diffusers import SD3Transformer2DModel
+from safetensors.torch import save_file
+
 from animeflow.core import seed
 from animeflow.core.conditioning import Conditioning
 from animeflow.core.errors import ConfigError, DataError
@@ -12,9 +16,6 @@ from animeflow.model.sd35.backbone import Backbone
 from animeflow.model.sd35.family import SD35
 from animeflow.model.sd35.keymap import DIFFUSION, prefixed, to_original
 from animeflow.model.sd35.shapes import SHAPES, shape
-from contract import stir
-from diffusers import SD3Transformer2DModel
-from safetensors.torch import save_file
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from animeflow.model.sd35.family import SD35
 from contract import FamilyContract
+
+from animeflow.model.sd35.family import SD35
 
 WORDS = [
     "blue",

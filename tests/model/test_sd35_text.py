@@ -7,13 +7,14 @@ import re
 
 import pytest
 import torch
+from diffusers import StableDiffusion3Pipeline
+from transformers import CLIPTokenizer, T5TokenizerFast
+
 from animeflow.core.errors import ConfigError
 from animeflow.model.sd35.family import SD35
 from animeflow.model.sd35.t5_length import T5Length
 from animeflow.model.sd35.text_tower import SD3TextTower
 from animeflow.model.sd35.tiny import tiny_tower
-from diffusers import StableDiffusion3Pipeline
-from transformers import CLIPTokenizer, T5TokenizerFast
 
 COLOURS = ["black", "blonde", "red", "blue", "green", "pink", "purple", "white"]
 NOUNS = ["hair", "eyes", "dress", "sky"]

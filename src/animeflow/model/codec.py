@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..core.errors import ConfigError, DataError
-from ..core.files import address, read_json
+from ..core.files import address, read_json, write_json
 from .weights import hash_state, weight_files
 
 
 class KLCodec:
-    """diffusers' `AutoencoderKL` with the normalisation of its config: z = (mode - shift) * scale, for SD3 (mode - 0.0609) * 1.5305."""
+    """diffusers' `AutoencoderKL`, normalised as its config says: z = (mode - shift) * scale; SD3: (mode - 0.0609) * 1.5305."""
 
     def __init__(self, net: AutoencoderKL) -> None:
         self.net = net.eval().requires_grad_(False)
@@ -70,7 +70,7 @@ class TinyCodec:
 
     @classmethod
     def load(cls, folder: str | Path) -> TinyCodec:
-        """From a diffusers folder, or from a folder with TAESD's two files, named `*encoder.safetensors` and `*decoder.safetensors`."""
+        """From a diffusers folder, or one with TAESD's two files, `*encoder.safetensors` and `*decoder.safetensors`."""
         folder = Path(folder)
         if (folder / "config.json").is_file():
             weight_files(folder)
@@ -88,7 +88,7 @@ class TinyCodec:
     def native(
         cls, encoder: Mapping[str, Tensor], decoder: Mapping[str, Tensor], *, where: str | None = None
     ) -> TinyCodec:
-        """From TAESD's own names: encoder `K` -> `encoder.layers.K`, decoder `N` -> `decoder.layers.(N-1)` (its clamp is layer 0)."""
+        """From TAESD's names: encoder `K` -> `encoder.layers.K`, decoder `N` -> `decoder.layers.(N-1)` (its clamp is layer 0)."""
         state = {f"encoder.layers.{name}": tensor for name, tensor in encoder.items()}
         for name, tensor in decoder.items():
             number, _, rest = name.partition(".")
@@ -107,6 +107,9 @@ class TinyCodec:
 
     def save(self, folder: str | Path) -> None:
         self.net.save_pretrained(folder)
+        config = read_json(Path(folder) / "config.json")
+        config.pop("block_out_channels", None)  # diffusers writes this and then complains when it reads it
+        write_json(Path(folder) / "config.json", config)
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:

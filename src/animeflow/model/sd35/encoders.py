@@ -1,4 +1,4 @@
-"""The three text encoders of SD3, one by one: tokens in, features out. Knows transformers; knows nothing of batches of a trainer."""
+"""The three text encoders of SD3, one by one: tokens in, features out. Knows transformers; knows no trainer."""
 
 from __future__ import annotations
 

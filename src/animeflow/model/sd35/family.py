@@ -38,7 +38,8 @@ class SD35:
         text_dtype: dtype the encoders compute in; rows are stored in bf16.
         vocabulary: words of the tiny flavour's tokenizers; default: toonworld's.
         clip_length: tokens of the tiny flavour's CLIPs.
-        depth, heads, dual_attention_layers, joint_attention_dim, pooled_projection_dim, pos_embed_max_size: change the flavour's shape.
+        depth, heads, dual_attention_layers, joint_attention_dim, pooled_projection_dim, pos_embed_max_size: change the
+            flavour's shape.
         seed: of random weights.
     """
 

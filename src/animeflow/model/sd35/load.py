@@ -1,4 +1,4 @@
-"""Real weights from disk: a diffusers folder or one file in the original layout. Knows files and names; builds no codec and no text.
+"""Real weights from disk: a diffusers folder or one file in the original layout. Knows files; builds no codec and no text.
 
 The file says what the network looks like; the flavour only says what was expected.
 """

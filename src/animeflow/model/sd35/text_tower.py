@@ -85,7 +85,7 @@ class SD3TextTower:
             raise ConfigError(
                 f"no text encoders in '{folder}'",
                 where="model.text",
-                do="give a diffusers SD3 pipeline folder: it holds text_encoder, text_encoder_2, text_encoder_3 and their tokenizers",
+                do="give a diffusers SD3 pipeline folder: text_encoder, text_encoder_2, text_encoder_3 and their tokenizers",
             )
 
         def clip(suffix: str) -> Clip:

@@ -1,4 +1,4 @@
-"""Small text encoders with designed random weights, so that everything runs without a download. Knows SD3's text path; reads no file.
+"""Small text encoders with designed random weights: nothing to download. Knows SD3's text path; reads no file.
 
 Nothing is trained here, so the weights are arranged to keep what a backbone needs easy to read:
 - every token has its own random direction, drawn from its text (adding a word to the list moves no other word);
