@@ -9,7 +9,7 @@ from typing import Any
 
 from animeflow.core.files import write_json
 from animeflow.evaluate import adherence
-from animeflow.image.encode import encode_png
+from animeflow.sample import png
 from animeflow.toonworld.describe import prompt
 from animeflow.toonworld.draw import draw
 from animeflow.toonworld.words import ATTRIBUTES
@@ -39,9 +39,9 @@ def write_run(folder: Path, *, prompts: int = 4, questions: int = 96) -> dict[st
         for k in range(prompts):
             drawn = draw(scenes[k], 96, 96, layers=False).pixels
             faded = (drawn * (images / IMAGES) + 190 * (1 - images / IMAGES)).astype("uint8")
-            (folder / "samples" / str(images) / f"{k}.png").write_bytes(encode_png(faded))
+            png.save(folder / "samples" / str(images) / f"{k}.png", faded, {"prompt": words[k], "seed": k})
     report = planted_adherence(scenes[:questions])
-    pictures = [{"prompt": word, **each} for word, each in zip(words, report.pictures)]
+    pictures = [{"prompt": word, "seed": k, **each} for k, (word, each) in enumerate(zip(words, report.pictures))]
     write_json(folder / "adherence.json", report.as_dict() | {"pictures": pictures})
     files = [
         {"path": "single_file/toon.safetensors", "bytes": 7_340_032, "sha256": "ab" * 32},

@@ -114,6 +114,16 @@ def test_the_page_loads_and_runs_nothing(source):
     assert all(value.startswith(("#", "samples/")) for value in links)
 
 
+def test_a_reading_stands_only_beside_the_picture_that_was_read(tmp_path):
+    write_run(tmp_path, prompts=2)
+    assert Page(write_report(tmp_path).read_text()).text.count(" of 11") == 2
+    found = read_json(tmp_path / "adherence.json")
+    other = [row | {"seed": row["seed"] + 100} for row in found["pictures"]]
+    for changed in ({"pictures": other}, {"images_seen": 1}):
+        write_json(tmp_path / "adherence.json", found | changed)
+        assert " of 11" not in Page(write_report(tmp_path).read_text()).text
+
+
 def test_links_lead_to_files_and_sections(run, source):
     attributes = Page(source).attributes
     links = [value for _, key, value in attributes if key == "href"]

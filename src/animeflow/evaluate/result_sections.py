@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ..core.errors import DataError
+from ..sample import png
 from .html import Content, Markup, element
 from .numerals import duration, percent, plain, size
 from .parts import code, facts, missing, picture, section, table, words
@@ -61,18 +63,29 @@ def _linked(path: Path | None, home: Path, alt: str) -> Content:
 
 
 def sheet(run: ReportInput, home: Path) -> Markup:
-    lead = "The last pictures, larger. Where the oracle read them, what it missed is named: asked, then what it saw."
+    lead = (
+        "The last pictures, larger. Where the oracle read the same picture, what it missed is named: asked, then seen."
+    )
     if not run.samples:
         return section("sheet", "Final pictures", lead, missing("no pictures were sampled"))
     images, last = list(run.samples.items())[-1]
-    readings = {str(each["prompt"]): each for each in run.adherence.get("pictures", []) if each.get("prompt")}
+    rows = run.adherence.get("pictures", []) if run.adherence.get("images_seen") == images else []
+    readings = {(each.get("prompt"), each.get("seed")): each for each in rows if each.get("seed") is not None}
     items = []
     for number, path in last.items():
         prompt = run.prompts[number] if number < len(run.prompts) else f"prompt {number}"
         alt = f"{prompt}; after {images:,} images"
         link = element("a", picture(path, alt, side=384), href=quote(os.path.relpath(path, home).replace(os.sep, "/")))
-        items.append(element("li", link, element("p", prompt), _reading(readings.get(prompt))))
+        items.append(element("li", link, element("p", prompt), _reading(readings.get((prompt, _seed(path))))))
     return section("sheet", "Final pictures", lead, element("ul", items, class_="sheet"))
+
+
+def _seed(path: Path) -> Any:
+    """The seed in the picture's recipe: a reading belongs to one picture, not to every picture of its prompt."""
+    try:
+        return png.read_recipe(path).get("seed")
+    except DataError:
+        return None
 
 
 def _reading(found: Mapping[str, Any] | None) -> Content:

@@ -36,9 +36,9 @@ class Budget:
         lr: peak; it rises over 15 % of the steps and falls to zero.
     """
 
-    pictures: int = 7000
-    test_pictures: int = 600
-    steps: int = 800
+    pictures: int = 6000
+    test_pictures: int = 500
+    steps: int = 680
     batch: int = 40
     lr: float = 4e-3
     weight_decay: float = 0.05
@@ -128,8 +128,9 @@ def _loss(logits: Tensor, label_B: Tensor) -> Tensor:
 
 
 def blemished(x: Tensor, draws: torch.Generator) -> Tensor:
-    """`[B, 3, SIDE, SIDE]` in [0, 1] with what generated pictures suffer from: moved and stretched a little, softer, blotched like
-    a codec's output, noisy, slightly off in colour. Every picture differs, and half of them stay sharp."""
+    """`[B, 3, SIDE, SIDE]` in [0, 1] with what generated pictures suffer from: moved and stretched a little, softer, colours
+    that run and blotch like a codec's, noise, a slight cast. Every picture differs, and half of them stay sharp.
+    """
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(shape, generator=draws)
@@ -142,6 +143,9 @@ def blemished(x: Tensor, draws: torch.Generator) -> Tensor:
     x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
     soft = (uniform(count, 1, 1, 1) - 0.5).clamp(min=0) * 1.6
     x = x + soft * (F.avg_pool2d(x, 3, 1, 1, count_include_pad=False) - x)
+    grey = x.mean(1, keepdim=True)
+    washed = (uniform(count, 1, 1, 1) - 0.6).clamp(min=0) * 2.2
+    x = x + washed * (F.avg_pool2d(x - grey, 5, 1, 2, count_include_pad=False) - (x - grey))
     blotches = F.interpolate(uniform(count, 3, SIDE // 8, SIDE // 8) - 0.5, (SIDE, SIDE), mode="bilinear")
     x = x + 0.10 * uniform(count, 1, 1, 1) * blotches
     x = x + 0.04 * uniform(count, 1, 1, 1) * torch.randn(x.shape, generator=draws)

@@ -62,23 +62,24 @@ def _data(run: ReportInput) -> Iterator[Content]:
     if not known and not run.rejected:
         yield missing("data are not recorded")
         return
+    yield element("div", [element("div", part) for part in _tables(run, known)], class_="two")
+    yield from _captions(known)
+
+
+def _tables(run: ReportInput, known: dict[str, Any]) -> Iterator[list[Content]]:
+    """Counts side by side, each with its heading."""
     if known.get("counts"):
-        yield element("h3", "From files to training")
         steps = sorted(known["counts"], key=lambda name: STEPS.index(name) if name in STEPS else len(STEPS))
-        yield counts({name: known["counts"][name] for name in steps}, ("Step", "Pictures"))
+        rows = {name: known["counts"][name] for name in steps}
+        yield [element("h3", "From files to training"), counts(rows, ("Step", "Pictures"))]
     elif known.get("images") is not None:
-        yield element("p", f"{plain(known['images'])} pictures in training.")
+        yield [element("h3", "In training"), element("p", f"{plain(known['images'])} pictures.")]
     if known.get("buckets"):
         total = sum(known["buckets"].values()) or 1
-        rows = [[name, plain(number), percent(number / total)] for name, number in known["buckets"].items()]
-        yield element("h3", "Sizes")
-        yield table(["Height x width", "Pictures", "Share"], rows, numbers=(1, 2))
-    yield element("h3", "Not taken")
-    if run.rejected:
-        yield counts(run.rejected, ("Reason", "Files"))
-    else:
-        yield element("p", "No file was rejected." if "rejected" in known else "Not recorded.")
-    yield from _captions(known)
+        sizes = [[name, plain(number), percent(number / total)] for name, number in known["buckets"].items()]
+        yield [element("h3", "Sizes"), table(["Height x width", "Pictures", "Share"], sizes, numbers=(1, 2))]
+    none = element("p", "No file was rejected." if "rejected" in known else "Not recorded.")
+    yield [element("h3", "Not taken"), counts(run.rejected, ("Reason", "Files")) if run.rejected else none]
 
 
 def _captions(known: dict[str, Any]) -> Iterator[Content]:
