@@ -85,7 +85,7 @@ def test_every_planted_figure_is_on_the_page(run, source):
     ]
     expected += [
         "青い髪の女の子が夜の浜辺で笑っている。",
-        "ComfyUI: vae",
+        "ComfyUI: models/vae",
         "ComfyUI: models/checkpoints",
         "61.2",
         "66.0",

@@ -181,9 +181,16 @@ def files(run: ReportInput) -> Markup:
 
 
 def destination(path: str) -> str:
-    """Which program takes this file, and where it looks for it."""
+    """Which program takes this file of an export, and where it looks for it."""
     layout, _, rest = path.partition("/")
-    places = {"diffusers": "diffusers: from_pretrained on the folder", "single_file": "ComfyUI: models/checkpoints"}
     if layout == "comfyui" and "/" in rest:
-        return f"ComfyUI: {rest.rpartition('/')[0]}"
-    return places.get(layout, "") if path.endswith((".safetensors", ".json")) and rest else ""
+        return f"ComfyUI: models/{rest.rpartition('/')[0].removeprefix('models/')}"
+    return DESTINATIONS.get(layout, "") if path.endswith((".safetensors", ".json")) and rest else ""
+
+
+DESTINATIONS = {
+    "diffusers": "diffusers: from_pretrained on the folder",
+    "single_file": "ComfyUI: models/checkpoints",
+    "diffusion_only": "ComfyUI: models/diffusion_models",
+    "text_encoders": "ComfyUI: models/text_encoders",
+}
