@@ -9,6 +9,7 @@ from typing import Any
 
 from ...core.errors import ConfigError
 from ...image.bucket import Bucket
+from ..build import build
 from ..compose import compose
 from ..wiring import Workspace, use_threads
 
@@ -35,9 +36,8 @@ def learn(config: dict[str, Any], *, dry_run: bool = False) -> None:
         log.info("would train a codec into %s", folder)
         return
     pictures = _pictures(ShardSet(Workspace.of(config).shards))
-    codec, record = train_toon_codec(pictures, seed=config["seed"])
+    codec, _ = build(train_toon_codec, config["data"]["codec"], where="data.codec", pictures=pictures, seed=config["seed"])
     codec.save(folder)
-    log.info("codec: %s", record)
 
 
 def _pictures(shards: Any) -> list[Any]:
