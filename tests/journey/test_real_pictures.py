@@ -78,8 +78,8 @@ def journey(test_data: Path, animeflow: Callable[..., str], tmp_path_factory: py
         f"catalogue.root={test_data}/images", f"catalogue.posts={folder}/posts.jsonl", "catalogue.workers=0",
         "data.shard.workers=0", f"model.codec={test_data}/weights/taesd3", f"model.text={folder}/text",
         "data.cache.variants=2", "train.threads=1", "train.images=48", "train.log_every_images=16",
-        "train.checkpoint_every_images=32", "train.samples.every_images=0", "train.validate.images=4", "train.validate.every_images=48",
-        "export.layouts=[diffusers,single_file]", "export.dtype=fp32", "sample.steps=3",
+        "train.checkpoint_every_images=32", "train.samples.every_images=0", "train.validate.images=4",
+        "train.validate.every_images=48", "export.layouts=[diffusers,single_file]", "export.dtype=fp32", "sample.steps=3",
     )  # fmt: skip
     printed = {verb: animeflow(verb, *words) for verb in ("catalogue", "shard", "cache", "train", "export", "sample")}
     return Journey(folder, words, printed)

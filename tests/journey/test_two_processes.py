@@ -1,0 +1,70 @@
+"""`scripts/train.py` under a launcher: two processes train what one trains, and a run that was cut goes on bit for bit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from animeflow.train import checkpoint
+
+ROOT = Path(__file__).parents[2]
+IMAGES, CUT = 32, 16
+
+
+def words(folder: Path, run: str) -> tuple[str, ...]:
+    return (
+        "experiment=toonworld_smoke", "name=pair", f"set={folder}/set", f"run={folder}/{run}", "toonworld.count=48",
+        "toonworld.workers=0", "catalogue.workers=0", "data.shard.workers=0", "data.cache.variants=2", "model.codec=null",
+        "evaluate.oracle=null", "data.loader.batch=8", "data.loader.micro_batch=4", "optim.schedule.warmup_images=8",
+        f"train.images={IMAGES}", f"train.checkpoint_every_images={CUT}", "train.log_every_images=8", "train.threads=1",
+        "train.samples.every_images=0", f"train.validate.every_images={CUT}", "train.validate.images=4",
+    )  # fmt: skip
+
+
+def launch(*arguments: str) -> None:
+    """As on a machine with two devices, on the CPU."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(ROOT / "scripts" / "train.py"), *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=240,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+def final(run: Path) -> dict[str, Tensor]:
+    """Weights, averages and moments of the newest checkpoint."""
+    folder = checkpoint.newest(run / "checkpoints")
+    assert folder is not None
+    tensors, state = checkpoint.load(folder)
+    assert state["progress"]["images_seen"] == IMAGES
+    return {f"{group}/{name}": tensor for group, named in tensors.items() for name, tensor in named.items()}
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_and_resume_bit_for_bit(animeflow: Callable[..., str], tmp_path: Path) -> None:
+    for verb in ("toonworld", "catalogue", "shard", "cache", "train"):
+        animeflow(verb, *words(tmp_path, "one"))
+    launch(*words(tmp_path, "two"))
+    one, two = final(tmp_path / "one"), final(tmp_path / "two")
+    assert one.keys() == two.keys()
+    weights = [name for name in one if not name.startswith("optimizer/")]
+    for name in weights:
+        torch.testing.assert_close(
+            two[name], one[name], rtol=1e-5, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+    shutil.rmtree(checkpoint.newest(tmp_path / "two" / "checkpoints"))
+    launch(*words(tmp_path, "two"))
+    again = final(tmp_path / "two")
+    assert again.keys() == two.keys() and all(torch.equal(again[name], two[name]) for name in two)
