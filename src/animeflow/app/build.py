@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,6 +29,8 @@ def build(make: Callable[..., T], node: Mapping[str, Any] | None, *, where: str,
                 do=f"known here: {', '.join(options)}",
             )
     hints = _hints(make)
+    for key, value in node.items():
+        _check(value, hints.get(key), where=f"{where}.{key}")
     arguments = {key: _fit(value, hints.get(key)) for key, value in node.items()} | given
     needed = {n for n, p in signature.parameters.items() if p.default is p.empty and n in known}
     missing = sorted(needed - arguments.keys())
@@ -57,9 +60,33 @@ def _hints(make: Callable) -> dict[str, Any]:
         return {}
 
 
+PLAIN: dict[Any, tuple[str, tuple[type, ...]]] = {
+    int: ("a whole number", (int,)),
+    float: ("a number", (int, float)),
+    bool: ("true or false", (bool,)),
+    str: ("a word", (str,)),
+    type(None): ("null", (type(None),)),
+}
+
+
+def _check(value: Any, hint: Any, *, where: str) -> None:
+    """Raises ConfigError for a value of another kind than a plain annotation asks for."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if any(option not in PLAIN for option in options):
+        return
+    if isinstance(value, bool):
+        fits = bool in options
+    else:
+        fits = isinstance(value, tuple(kind for option in options for kind in PLAIN[option][1]))
+    if not fits and not (int in options and isinstance(value, float) and value.is_integer()):
+        raise ConfigError(f"{value!r} is not {' or '.join(PLAIN[option][0] for option in options)}", where=where)
+
+
 def _fit(value: Any, hint: Any) -> Any:
-    """YAML has lists and strings only; constructors say tuples and Paths."""
+    """YAML has lists and strings only; constructors say tuples and Paths. 4e4 is a float to YAML and a whole number to us."""
     options = typing.get_args(hint) if typing.get_origin(hint) is not None else (hint,)
+    if isinstance(value, float) and int in options and float not in options and value.is_integer():
+        return int(value)
     if isinstance(value, str) and (hint is Path or Path in options) and str not in options:
         return Path(value)
     if isinstance(value, list) and (

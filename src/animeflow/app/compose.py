@@ -62,6 +62,8 @@ def _explained(error: Exception, overrides: Sequence[str], folder: Path) -> Conf
             or re.search(rf"Key '{re.escape(key.split('.')[-1])}'", text)
         ):
             known = list(_keys(folder))
+            if key in known:
+                return ConfigError(text.strip().splitlines()[0], where=key, do="set its keys one by one")
             return ConfigError(
                 f"unknown setting '{key}'{did_you_mean(key, known)}", do="see the files in configs/ or animeflow plan"
             )

@@ -12,6 +12,8 @@ from ..core.errors import ConfigError
 from .build import build, choose
 
 Config = Mapping[str, Any]
+CELLS = {"sd35": 16}
+"""Pixels along one side of a token, so that shards can be checked before there is a codec."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def use_threads(threads: int | None) -> None:
     """Set the CPU threads before torch makes its pool. Idle OpenMP threads sleep: on a busy machine spinning ones cost more than
     they give (a step of a small transformer went from 1.3 s to 20 s)."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # drawing and decoding use processes, which threads of OpenCV's own slow down
     if threads:
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
         import torch
@@ -66,7 +69,17 @@ def bucket_plan(config: Config) -> Any:
         "pixels": BucketPlan.pixels,
         "explicit": BucketPlan.explicit,
     }
-    return choose(kinds, config["data"]["bucket"], where="data.bucket")
+    plan = choose(kinds, config["data"]["bucket"], where="data.bucket")
+    cell = CELLS.get(config["model"]["family"], 1)
+    for bucket in plan:
+        if bucket.height % cell or bucket.width % cell:
+            raise ConfigError(
+                f"bucket {bucket} is not a multiple of {cell}",
+                where="data.bucket",
+                why=f"{config['model']['family']} makes tokens of {cell} x {cell} pixels (codec stride x patch)",
+                do=f"set data.bucket.step={cell}, or sizes that are multiples of it",
+            )
+    return plan
 
 
 def density(config: Config) -> Any:
