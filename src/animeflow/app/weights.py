@@ -10,6 +10,19 @@ from ..core.errors import ConfigError, DataError
 from .wiring import Workspace, family
 
 
+def newest_checkpoint(config: Mapping[str, Any]) -> Path:
+    """The run's newest checkpoint that is whole. Raises DataError when there is none."""
+    from ..train import checkpoint
+
+    root = Workspace.of(config).run / "checkpoints"
+    newest = checkpoint.newest(root)
+    if newest is None:
+        raise DataError(
+            "this run has no checkpoint", where=str(root), do="run 'animeflow train' with the same name first"
+        )
+    return newest
+
+
 def trained_family(config: Mapping[str, Any], *, which: str = "ema") -> tuple[Any, int]:
     """The family with the weights of the run's newest checkpoint, and the images they have seen. `which` is `ema` (the average)
     or `trained`."""
@@ -17,13 +30,7 @@ def trained_family(config: Mapping[str, Any], *, which: str = "ema") -> tuple[An
 
     if which not in ("ema", "trained"):
         raise ConfigError(f"unknown weights '{which}'", do="choose ema or trained")
-    root = Workspace.of(config).run / "checkpoints"
-    newest = checkpoint.newest(root)
-    if newest is None:
-        raise DataError(
-            "this run has no checkpoint", where=str(root), do="run 'animeflow train' with the same name first"
-        )
-    tensors, state = checkpoint.load(newest)
+    tensors, state = checkpoint.load(newest_checkpoint(config))
     fam = family(config)
     weights = tensors["learner"] | (tensors["ema"] if which == "ema" else {})
     fam.backbone().load_state_dict(weights)

@@ -13,7 +13,7 @@ from ...core.errors import ConfigError
 from ...core.log import progress
 from ..compose import compose
 from ..prompts import example_prompts, sample_size
-from ..weights import exported_family, trained_family
+from ..weights import exported_family, newest_checkpoint, trained_family
 from ..wiring import Workspace, use_threads
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ def picture(config: dict[str, Any], *, dry_run: bool = False) -> list[Any]:
             where="sample.prompts",
             do="for example: 'sample.prompts=[\"1girl, blue hair, smile\"]'",
         )
+    if node["source"] == "run":
+        newest_checkpoint(config)  # a mistyped name is told before a missing size
     height, width = sample_size(config, buckets(place))
     out = Path(node["out"] or place.run / "pictures")
     if dry_run:
