@@ -48,16 +48,19 @@ def learn(config: dict[str, Any], *, fam: Any = None) -> dict[str, Any]:
 
     place, node = Workspace.of(config), config["train"]
     rank, world = _processes(node["processes"])
+    settings = build(Settings, {k: v for k, v in node.items() if k in Settings.__dataclass_fields__}, where="train")
+    make_optimizer, schedule = optim(config)
     fam = fam or family(config)
     _require_cache(place, fam.name)
     tower = fam.text_tower()
-    settings = build(Settings, {k: v for k, v in node.items() if k in Settings.__dataclass_fields__}, where="train")
-    make_optimizer, schedule = optim(config)
     steps = loader(config, assembler(config, tower, dropout=True), codec=fam.codec().fingerprint, rank=rank, world=world,
                    pin=node["device"] != "cpu" and _has_cuda())  # fmt: skip
     calm = assembler(config, tower, dropout=False)
+    _require_same_pictures(place, calm.index)
     height, width = sample_size(config, calm.index.buckets("train"))
     batches = fixed_batches(calm, "val", images=node["validate"]["images"], micro_batch=steps.micro_batch)
+    if not batches:
+        log.warning("no picture is held out, so there is no validation loss: raise catalogue.val_share for a small set")
     evaluate = config["evaluate"]
     hooks: list[Any] = [
         Validation(batches, every_images=node["validate"]["every_images"], seed=config["seed"]),
@@ -80,9 +83,9 @@ def learn(config: dict[str, Any], *, fam: Any = None) -> dict[str, Any]:
         hooks=[hook for hook in hooks if not isinstance(hook, Validation) or batches],
         identity=identity | {"cache": calm.index.hash},
     )
-    if is_main_process():
-        files.write_json(place.run / "config.json", config)
     resumed = node["resume"] and trainer.resume()
+    if is_main_process():  # after a run of other settings has refused to go on
+        files.write_json(place.run / "config.json", config)
     log.info(
         "%s %s: %s images, batch %d = %d processes x %d x %d accumulated, %s, attention %s",
         "going on with" if resumed else "training", place.run, f"{settings.images:,}", steps.batch, world, steps.micro_batch,
@@ -114,6 +117,21 @@ def _require_cache(place: Workspace, name: str) -> None:
             "there is no cache to train from",
             where=str(place.cache / name),
             do="run 'animeflow cache' with the same settings first",
+        )
+
+
+def _require_same_pictures(place: Workspace, index: Any) -> None:
+    """Shards that were cut anew hold other pictures or captions than a cache made before. A cache may also travel alone."""
+    from ...data.manifest import Manifest
+
+    if not (place.shards / "manifest.json").is_file():
+        return
+    if Manifest.read(place.shards).samples != index.manifest["identity"]["shards"]:
+        raise DataError(
+            "the cache was made from other shards than those that are here now",
+            where=str(index.folder),
+            why="training would not see what changed since",
+            do="run 'animeflow cache' with the same settings: only what changed is encoded",
         )
 
 
