@@ -223,6 +223,7 @@ def test_an_edited_caption_is_encoded_again_and_no_other(
     old = before.captions(before.uids)
     assert f"0 added + {PICTURES} known (1 with new facts)" in animeflow("catalogue", *words)
     animeflow("shard", *words)
+    assert "made from other shards" in animeflow("train", *words, f"run={tmp_path}/run", code=2)
     report = cache.encode(compose(words))
     after = CacheIndex(tmp_path / "set" / "cache" / "sd35")
     new = after.captions(after.uids)
