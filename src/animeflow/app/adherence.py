@@ -28,7 +28,7 @@ class Adherence:
     def __init__(self, family: Any, config: Mapping[str, Any], *, folder: Path, height: int, width: int) -> None:
         node = config["evaluate"]
         self.family, self.folder, self.height, self.width = family, folder, height, width
-        self.every_images = node["every_images"]
+        self.every_images, self.seed = node["every_images"], config["seed"]
         self.oracle = Oracle.load(node["oracle"], vocabulary=ATTRIBUTES)
         self.scenes = held_out_scenes(config, node["prompts"])
         self.quick = min(node["quick_prompts"], len(self.scenes))
@@ -52,7 +52,7 @@ class Adherence:
     def measure(self, backbone: Any, images_seen: int, *, final: bool) -> AdherenceReport:
         """Sample held-out prompts and score them; `final` takes all of them and the empty prompt too."""
         scenes = self.scenes if final else self.scenes[: self.quick]
-        seeds = list(range(len(scenes)))
+        seeds = [self.seed + i for i in range(len(scenes))]  # those of the Samples hook, so that the page can show both
         options = {**self.options, "height": self.height, "width": self.width, "backbone": backbone, "pair": True}
         samples = generate(self.family, [prompt(scene) for scene in scenes], seeds=seeds, **options)
         empty = generate(self.family, [""] * len(scenes), seeds=seeds, **options | {"cfg": 1.0}) if final else None
@@ -66,6 +66,6 @@ class Adherence:
             held_out=HeldOut(),
             oracle=self.oracle.record["accuracy"],
         )
-        for row, scene in zip(report.pictures, scenes):
-            row["prompt"] = prompt(scene)
+        for row, scene, seed in zip(report.pictures, scenes, seeds):
+            row |= {"prompt": prompt(scene), "seed": seed}
         return report

@@ -12,8 +12,9 @@ from ..toonworld.world import Scene, sample_prompt_scenes
 
 
 def held_out_scenes(config: Mapping[str, Any], count: int) -> list[Scene]:
-    """Solo scenes whose combination of colour and background, or colour and style, is in no training picture."""
-    return sample_prompt_scenes(config["evaluate"]["seed"], count)
+    """Scenes whose combination of colour and background, or colour and style, is in no training picture; figures as in training."""
+    weights = {int(number): weight for number, weight in config["toonworld"]["count_weights"].items()}
+    return sample_prompt_scenes(config["evaluate"]["seed"], count, count_weights=weights)
 
 
 def example_prompts(config: Mapping[str, Any], count: int) -> list[str]:
