@@ -136,6 +136,7 @@ def test_nothing_unpickles():
 
 def test_tests_share_the_names_of_rooms():
     folders = {file.parent.relative_to(ROOT / "tests").parts[0] for file in (ROOT / "tests").glob("*/**/test_*.py")}
+    folders -= {"journey"}  # whole paths, verb by verb, through all rooms
     assert folders <= set(FLOOR), f"test folders that mirror no room: {sorted(folders - set(FLOOR))}"
 
 
