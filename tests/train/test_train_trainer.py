@@ -74,7 +74,7 @@ def test_bf16_autocast_keeps_float32_masters_and_optimizer_state(tmp_path) -> No
 
 
 def test_fp16_is_refused_with_the_way_out() -> None:
-    with pytest.raises(ConfigError, match="train.precision=bf16"):
+    with pytest.raises(ConfigError, match=r"train\.precision=bf16"):
         Settings(images=1, precision="fp16")
 
 

@@ -13,8 +13,8 @@ from ..evaluate.oracle import Oracle
 from ..sample.generate import generate
 from ..toonworld.describe import prompt
 from ..toonworld.draw import draw
-from ..toonworld.world import HeldOut
 from ..toonworld.words import ATTRIBUTES
+from ..toonworld.world import HeldOut
 from .prompts import held_out_scenes
 
 log = logging.getLogger(__name__)

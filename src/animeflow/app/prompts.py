@@ -1,4 +1,4 @@
-"""Which prompts and which size a run samples: those of the config, else scenes that training never saw. Knows config and toonworld."""
+"""Which prompts and size a run samples: those of the config, else scenes that training never saw. Knows config and toonworld."""
 
 from __future__ import annotations
 

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConfigError, DataError
+from ..core.files import read_json
 from .wiring import Workspace, family
+
+TEXT_LENGTHS = ("t5_pad_policy", "t5_length", "clip_length")  # settings of the model that change every text feature
 
 
 def newest_checkpoint(config: Mapping[str, Any]) -> Path:
@@ -43,7 +46,17 @@ def exported_family(config: Mapping[str, Any], source: str) -> Any:
     path = Path(source)
     if not path.exists():
         raise ConfigError(f"{path} does not exist", where="sample.source", do="give 'run', or the path of an export")
-    return family(config, weights=_weights_in(path))
+    weights = _weights_in(path)
+    return family({**config, "model": {**config["model"], **_text_lengths(weights)}}, weights=weights)
+
+
+def _text_lengths(weights: Path) -> dict[str, Any]:
+    """The text lengths that an export of ours was trained with, from the record that lies above it; nothing for other folders."""
+    for folder in list(weights.parents)[:3]:
+        if (folder / "record.json").is_file():
+            told = read_json(folder / "record.json").get("text") or {}
+            return {key: told[key] for key in TEXT_LENGTHS if told.get(key) is not None}
+    return {}
 
 
 def _weights_in(path: Path) -> Path:

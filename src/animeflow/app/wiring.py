@@ -52,7 +52,7 @@ def use_threads(threads: int | None) -> None:
     """Set the CPU threads before torch makes its pool. Idle OpenMP threads sleep: on a busy machine spinning ones cost more than
     they give (a step of a small transformer went from 1.3 s to 20 s)."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # drawing and decoding use processes, which threads of OpenCV's own slow down
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # pictures are spread over processes already
     if threads:
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
         import torch

@@ -36,7 +36,9 @@ def learn(config: dict[str, Any], *, dry_run: bool = False) -> None:
         log.info("would train a codec into %s", folder)
         return
     pictures = _pictures(ShardSet(Workspace.of(config).shards))
-    codec, _ = build(train_toon_codec, config["data"]["codec"], where="data.codec", pictures=pictures, seed=config["seed"])
+    codec, _ = build(
+        train_toon_codec, config["data"]["codec"], where="data.codec", pictures=pictures, seed=config["seed"]
+    )
     codec.save(folder)
 
 

@@ -17,14 +17,33 @@ from ...core.log import is_main_process
 from ..build import build
 from ..compose import compose, flat
 from ..prompts import example_prompts, sample_size
+from ..weights import TEXT_LENGTHS
 from ..wiring import Workspace, assembler, family, loader, optim, recipe, use_threads
 
 log = logging.getLogger(__name__)
 
 # Settings that change what is printed, kept or where it runs, but no weight: a run may be continued with other ones.
-FREE = ("train.log", "train.checkpoint", "train.keep", "train.device", "train.threads", "train.processes", "train.resume",
-        "train.validate", "train.samples", "train.wandb", "sample.", "export.", "evaluate.", "catalogue.", "toonworld.", "data.shard.",
-        "data.bucket.", "data.cache.batch_size", "data.loader.micro_batch", "data.loader.preload", "set", "run")  # fmt: skip
+FREE = (
+    *(
+        "train.log",
+        "train.checkpoint",
+        "train.keep",
+        "train.device",
+        "train.threads",
+        "train.processes",
+        "train.resume",
+    ),
+    *("train.validate", "train.samples", "train.wandb", "sample.", "export.", "evaluate.", "catalogue.", "toonworld."),
+    *(
+        "data.shard.",
+        "data.bucket.",
+        "data.codec.",
+        "data.cache.batch_size",
+        "data.loader.micro_batch",
+        "data.loader.preload",
+    ),
+    *("set", "run"),
+)
 
 
 def run(overrides: Sequence[str], *, dry_run: bool = False) -> None:
@@ -70,7 +89,9 @@ def learn(config: dict[str, Any], *, fam: Any = None) -> dict[str, Any]:
     ]  # fmt: skip
     if evaluate["oracle"]:
         hooks.append(Adherence(fam, config, folder=place.run, height=height, width=width))
-    identity = {key: value for key, value in flat(config).items() if not key.startswith(FREE)}
+    # A run of constant rate is the same run whatever its length; one that decays towards its end is not.
+    free = (*FREE, "train.images") if config["optim"]["schedule"]["kind"] == "constant" else FREE
+    identity = {key: value for key, value in flat(config).items() if not key.startswith(free)}
     trainer = Trainer(
         learner=fam.backbone(),
         recipe=recipe(config, patch=fam.patch),
@@ -184,7 +205,7 @@ def _record(config: Mapping[str, Any], trainer: Any, fam: Any, steps: Any, assem
         "ema": {"half_life_images": config["train"]["ema_half_life_images"], "exported": config["export"]["weights"] == "ema"},
         "parts": {"codec": described["codec"], "text": described["text"]},
         "text_encoder": "frozen",
-        "text": {"t5_pad_policy": config["model"].get("t5_pad_policy"), "variants": config["data"]["cache"]["variants"]},
+        "text": {key: config["model"].get(key) for key in TEXT_LENGTHS} | {"variants": config["data"]["cache"]["variants"]},
         "hardware": _hardware(trainer.device.type, trainer.accelerator.num_processes),
         "seconds": seconds,
         "device_hours": round(seconds * trainer.accelerator.num_processes / 3600, 4),
