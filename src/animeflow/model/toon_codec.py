@@ -1,7 +1,7 @@
 """The codec that needs no download: a small `AutoencoderTiny` trained here on drawn pictures. Knows pixels; knows no family.
 
-A fixed recipe, counted in steps: the encoder starts at the pictures' principal directions, both halves learn by Muon, then the
-latents are settled (zero mean, unit variance), the encoder rests, and the decoder learns to the end.
+A fixed recipe, counted in steps: the encoder starts at the pictures' principal directions and the decoder at mean colours, both
+learn by Muon, then the latents are settled (zero mean, unit variance), the encoder rests, and the decoder learns to the end.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..core.errors import ConfigError
 from ..core.seed import generator, key
 from .codec import TinyCodec
-from .toon_start import settle_latents, start_at_principal_directions
+from .toon_start import settle_latents, start_at_mean_colours, start_at_principal_directions
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ def train_toon_codec(
     with _threads(threads):
         sample = seen[:: math.ceil(len(seen) / 200)].float() / 255
         start_at_principal_directions(net, sample)
+        start_at_mean_colours(net, sample, generator(seed, "toon codec", "decoder"))
         _learn(net, seen, sample, steps, seed)
         codec = TinyCodec(net.to(memory_format=torch.contiguous_format))
         psnr = round_trip_psnr(codec, held)
@@ -98,6 +99,7 @@ def toon_net(*, seed: int) -> AutoencoderTiny:
             decoder_block_out_channels=(32, 32, 32, 32),
             num_encoder_blocks=(0, 0, 0, 0),
             num_decoder_blocks=(1, 1, 1, 0),
+            act_fn="silu",
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 from diffusers import AutoencoderTiny
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 SPECTRUM = 0.5  # latent variances are the picture's own to this power: 1 is the picture's energy, 0 is white
@@ -33,6 +33,39 @@ def start_at_principal_directions(net: AutoencoderTiny, pixels: Tensor) -> None:
     last.bias.zero_()
     for channel in range(last.out_channels):
         last.weight[channel, channel, 1, 1] = 1 / signal[:, channel].std()
+
+
+@torch.no_grad()
+def start_at_mean_colours(net: AutoencoderTiny, pixels: Tensor, draw: torch.Generator) -> None:
+    """Set the decoder to paint every cell in its mean colour, with small random detail to learn from. The encoder comes first.
+
+    The first layer splits each latent into z and -z; because silu(z) - silu(-z) = z nothing is lost in its activation. Layers
+    between carry channels through, the last one reads the mean colour by least squares.
+    """
+    for layer in net.decoder.layers.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.normal_(0, (2 / layer.weight[0].numel()) ** 0.5, generator=draw)
+            if layer.bias is not None:
+                layer.bias.zero_()
+    first, *between, last = [layer for layer in net.decoder.layers if isinstance(layer, nn.Conv2d)]
+    count = first.in_channels
+    first.weight.zero_()
+    for channel in range(count):
+        first.weight[channel, channel, 1, 1], first.weight[count + channel, channel, 1, 1] = 1, -1
+    for layer in between:
+        layer.weight.mul_(0.2)
+        layer.weight[:, :, 1, 1] += torch.eye(layer.out_channels)
+    for block in net.decoder.layers.children():
+        if not isinstance(block, nn.Conv2d) and any(True for _ in block.parameters()):
+            block.conv[-1].weight.mul_(0.1)
+    latents = net.encoder(2 * pixels - 1).transpose(0, 1).flatten(1).double()
+    colours = F.avg_pool2d(pixels, 8).transpose(0, 1).flatten(1).double()
+    mean = colours.mean(1)
+    read = torch.linalg.solve(latents @ latents.T, latents @ (colours - mean[:, None]).T).T.float()
+    last.weight.mul_(0.03)
+    last.weight[:, :count, 1, 1] += read
+    last.weight[:, count : 2 * count, 1, 1] -= read
+    last.bias = nn.Parameter(mean.float())
 
 
 @torch.no_grad()
