@@ -34,7 +34,7 @@ class CodecReport:
 
 def round_trip(codec: Codec, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """uint8 RGB `[H, W, 3]` -> latents -> uint8 of the same size. Sides must be multiples of the codec's stride."""
-    x_13HW = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    x_13HW = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
     decoded = codec.decode(codec.encode(x_13HW))[0].permute(1, 2, 0).cpu()
     return ((decoded + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
 

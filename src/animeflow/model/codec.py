@@ -107,9 +107,7 @@ class TinyCodec:
 
     def save(self, folder: str | Path) -> None:
         self.net.save_pretrained(folder)
-        config = read_json(Path(folder) / "config.json")
-        config.pop("block_out_channels", None)  # diffusers writes this and then complains when it reads it
-        write_json(Path(folder) / "config.json", config)
+        drop_derived_settings(folder)
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
@@ -125,6 +123,14 @@ class TinyCodec:
     def to(self, device: torch.device | str) -> TinyCodec:
         self.net.to(device)
         return self
+
+
+def drop_derived_settings(folder: str | Path) -> None:
+    """Take out of an AutoencoderTiny's config.json what diffusers writes there and then complains about when it reads it."""
+    config = read_json(Path(folder) / "config.json")
+    if config["_class_name"] == "AutoencoderTiny":
+        config.pop("block_out_channels", None)
+        write_json(Path(folder) / "config.json", config)
 
 
 def load_codec(folder: str | Path) -> KLCodec | TinyCodec:

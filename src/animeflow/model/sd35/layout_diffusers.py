@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...core.errors import DataError
 from ...core.files import read_json, write_json
+from ..codec import drop_derived_settings
 from ..tensor_file import cast, read_tensors, write_tensors
 from .keymap import check_names
 
@@ -51,6 +52,7 @@ class DiffusersFolder:
         self._write_transformer(state, folder / "transformer", dtype, metadata)
         codec = self.family.codec().net
         codec.save_config(folder / "vae")
+        drop_derived_settings(folder / "vae")
         write_tensors(folder / "vae" / WEIGHTS, cast(codec.state_dict(), dtype), provenance)
         tower = self.family.text_tower()
         for suffix, encoder in (("", tower.clip_l), ("_2", tower.clip_g), ("_3", tower.t5)):
