@@ -59,3 +59,64 @@ def test_every_experiment_composes(experiment) -> None:
 def test_a_slip_on_the_command_line_gets_a_suggestion(override, says) -> None:
     with pytest.raises(ConfigError, match=says):
         compose([override])
+
+
+@pytest.mark.parametrize(
+    "override, says",
+    [
+        ("+evaluate.promts=3", "did you mean 'evaluate.prompts'"),
+        ("+train.validate.evry=3", "did you mean 'train.validate"),
+        ("+nmae=x", "did you mean 'name'"),
+        ("+data.loader.microbatch=2", "did you mean 'data.loader.micro_batch'"),
+    ],
+)
+def test_a_forced_unknown_key_is_an_error_too(override, says) -> None:
+    with pytest.raises(ConfigError, match=says):
+        compose([override])
+
+
+def test_a_slip_inside_an_experiment_file_is_an_error(tmp_path, monkeypatch) -> None:
+    import shutil
+
+    from animeflow.app import compose as module
+
+    folder = tmp_path / "configs"
+    shutil.copytree(config_folder(), folder)
+    (folder / "experiment" / "mine.yaml").write_text("# @package _global_\nname: mine\ntrain:\n  imges: 10\n")
+    monkeypatch.setattr(module, "config_folder", lambda: folder)
+    with pytest.raises(ConfigError, match=r"did you mean 'train\.images'"):
+        module.compose(["experiment=mine"])
+
+
+@pytest.mark.parametrize(
+    "override, says",
+    [
+        ("train.wandb=yes", "train.wandb"),
+        ("export.dtype=fp8", "did you mean 'fp"),
+        ("sample.solver=eulr", "did you mean 'euler'"),
+        ("data.loader.texts=lve", "did you mean 'live'"),
+        ("data.loader.batch=0", "data.loader.batch"),
+        ("data.loader.encoder_dropout.t5=2", "between 0 and 1"),
+        ("+data.shard.wrkers=2", "did you mean 'workers'"),
+        ("+catalogue.limits.max_pixel=2", "did you mean 'max_pixels'"),
+    ],
+)
+def test_an_impossible_value_is_found_before_anything_runs(override, says) -> None:
+    from animeflow.app.check import check_values
+
+    with pytest.raises(ConfigError, match=says):
+        check_values(compose([override]))
+
+
+def test_a_run_is_read_with_the_settings_it_was_trained_with(tmp_path) -> None:
+    from animeflow.app.compose import compose_run
+    from animeflow.core.files import write_json
+
+    run = f"run={tmp_path}/run"
+    trained = compose(["experiment=toonworld_tiny", "optim.lr=0.123", run])
+    write_json(tmp_path / "run" / "config.json", trained)
+    again = compose_run([run, "sample.cfg=7", "export.dtype=fp32"])
+    assert again["model"] == trained["model"]
+    assert again["optim"]["lr"] == 0.123
+    assert (again["sample"]["cfg"], again["export"]["dtype"]) == (7, "fp32")
+    assert again["sample"]["steps"] == trained["sample"]["steps"]

@@ -29,7 +29,7 @@ VERBS = {
 }
 
 EPILOG = """\b
-The path:  toonworld -> catalogue -> shard -> cache -> train -> export -> sample -> report
+The path:  toonworld -> catalogue -> shard -> codec -> cache -> train -> export -> sample -> report
 Settings:  every verb takes KEY=VALUE words over the files in configs/, for example
              animeflow train experiment=toonworld_tiny optim.lr=2e-4 train.images=5000
 See all:   animeflow plan experiment=toonworld_tiny

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConfigError, did_you_mean
+from ..core.files import read_json
+from .check import check_keys
 
 
 def config_folder() -> Path:
@@ -38,7 +41,32 @@ def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
     except (HydraException, OmegaConfBaseException) as error:
         raise _explained(error, overrides, folder) from error
     assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
+    composed = {str(key): value for key, value in resolved.items()}
+    check_keys(composed, folder)
+    return composed
+
+
+def compose_run(overrides: Sequence[str]) -> dict[str, Any]:
+    """The config of a run that exists, as it was trained, with only the words of this command line laid over it.
+
+    What samples, exports or reports a run needs the settings of *that* run; composing them anew from `name=` alone would
+    give the defaults. Where there is no such run, it is `compose`.
+    """
+    config = compose(overrides)
+    saved_file = Path(config["run"]) / "config.json"
+    if not saved_file.is_file():
+        return config
+    merged = copy.deepcopy(config | read_json(saved_file))
+    for word in overrides:
+        key = word.lstrip("+~").partition("=")[0]
+        if key in ("experiment", "name", "run"):
+            continue
+        *parents, last = key.replace("/", ".").split(".")
+        target, source = merged, config
+        for parent in parents:
+            target, source = target.setdefault(parent, {}), source[parent]
+        target[last] = copy.deepcopy(source[last])
+    return merged | {"run": config["run"]}
 
 
 def choices(folder: Path, group: str) -> list[str]:

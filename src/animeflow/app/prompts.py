@@ -21,7 +21,7 @@ def example_prompts(config: Mapping[str, Any], count: int) -> list[str]:
     """`sample.prompts`, or held-out toonworld prompts where the run is about drawn pictures, or nothing."""
     given: Sequence[str] | None = config["sample"]["prompts"]
     if given is not None:
-        return list(given)[:count]
+        return list(given)  # all of them: `count` is about drawn scenes
     if config["catalogue"]["source"]["kind"] == "toonworld":
         return [prompt(scene) for scene in held_out_scenes(config, count)]
     return []

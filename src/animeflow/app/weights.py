@@ -35,9 +35,22 @@ def trained_family(config: Mapping[str, Any], *, which: str = "ema") -> tuple[An
         raise ConfigError(f"unknown weights '{which}'", do="choose ema or trained")
     tensors, state = checkpoint.load(newest_checkpoint(config))
     fam = family(config)
+    _require_same_parts(fam, state["identity"])
     weights = tensors["learner"] | (tensors["ema"] if which == "ema" else {})
     fam.backbone().load_state_dict(weights)
     return fam, int(state["progress"]["images_seen"])
+
+
+def _require_same_parts(fam: Any, identity: Mapping[str, Any]) -> None:
+    """A backbone speaks the language of the codec and the text encoders it was trained with, and of no other."""
+    for name, part in (("codec", fam.codec()), ("text tower", fam.text_tower())):
+        if identity.get(name) not in (None, part.fingerprint):
+            raise ConfigError(
+                f"the {name} is not the one this run was trained with",
+                where="model",
+                why="its pictures would be noise",
+                do="leave out the model settings of this command, or restore the folder of the codec or encoders",
+            )
 
 
 def exported_family(config: Mapping[str, Any], source: str) -> Any:

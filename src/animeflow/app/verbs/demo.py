@@ -42,7 +42,7 @@ def run(overrides: Sequence[str], *, fast: bool = False) -> None:
     step("codec report", lambda: _codec_report(config))
     fam = family(config)
     step("cache", lambda: cache.encode(config, fam=fam))
-    step("train", lambda: train.learn(config, fam=fam))
+    step("train", lambda: train.learn(config, fam=fam, overrides=words))
     step("export", lambda: export.write(config))
     exported = {**config, "sample": config["sample"] | {"source": str(place.export / "diffusers")}}
     step("sample from the export", lambda: sample.picture(exported))

@@ -8,15 +8,16 @@ from dataclasses import fields
 from typing import Any
 
 from ...core import files
-from ..compose import compose
+from ..compose import compose_run
 from ..weights import trained_family
 from ..wiring import Workspace, use_threads
 
 log = logging.getLogger(__name__)
+OF_A_STATE = ("date", "steps", "seconds", "device_hours", "peak_memory_gib")
 
 
 def run(overrides: Sequence[str], *, dry_run: bool = False) -> None:
-    config = compose(overrides)
+    config = compose_run(overrides)
     use_threads(config["train"]["threads"])
     write(config, dry_run=dry_run)
 
@@ -32,7 +33,11 @@ def write(config: dict[str, Any], *, dry_run: bool = False) -> Any:
         return None
     fam, images = trained_family(config, which=node["weights"])
     saved = files.read_json(place.run / "record.json") if (place.run / "record.json").is_file() else {}
-    saved |= _results(place)
+    saved |= _results(place, images)
+    if isinstance(saved.get("ema"), dict):
+        saved["ema"]["exported"] = node["weights"] == "ema"
+    if saved.get("images_seen") != images:  # the run went on without writing a record: its figures are of another state
+        saved = {key: value for key, value in saved.items() if key not in OF_A_STATE}
     known = {field.name for field in fields(RunRecord)}
     facts = {key: value for key, value in saved.items() if key in known}
     facts |= {"name": config["name"], "images_seen": images, "parent": f"checkpoint at {images} images"}
@@ -50,7 +55,7 @@ def write(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     return report
 
 
-def _results(place: Workspace) -> dict[str, Any]:
+def _results(place: Workspace, images: int) -> dict[str, Any]:
     """Measured figures for the card, where the run measured them."""
     path = place.run / "adherence.json"
     if not path.is_file():
@@ -58,6 +63,8 @@ def _results(place: Workspace) -> dict[str, Any]:
     from ...evaluate.adherence import AdherenceReport
 
     report = AdherenceReport.from_dict(files.read_json(path))
+    if report.images_seen != images:
+        return {}
     results = {"adherence (mean of attributes, unseen combinations)": report.model.mean, "chance": report.chance_mean}
     results |= {f"adherence: {name}": share for name, share in report.model.accuracy().items()}
     return {"results": {key: round(value, 4) for key, value in results.items() if value is not None}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,13 @@ def learn(config: dict[str, Any], *, dry_run: bool = False) -> None:
     if dry_run:
         log.info("would train an oracle into %s", folder)
         return
-    if (folder / "oracle.json").is_file():
-        oracle = Oracle.load(folder)
+    sizes = tuple((int(height), int(width)) for height, width in config["toonworld"]["sizes"])
+    budget = build(Budget, node["oracle_budget"], where="evaluate.oracle_budget")
+    made_from = {"seed": config["seed"], "sizes": [list(size) for size in sizes], "budget": asdict(budget)}
+    oracle = Oracle.load(folder) if (folder / "oracle.json").is_file() else None
+    if oracle is not None and {key: oracle.record.get(key) for key in made_from} == made_from:
         log.info("oracle: %s is there already", folder)
     else:
-        sizes = tuple((int(height), int(width)) for height, width in config["toonworld"]["sizes"])
-        budget = build(Budget, node["oracle_budget"], where="evaluate.oracle_budget")
         oracle = train_oracle(sizes=sizes, seed=config["seed"], budget=budget, workers=config["toonworld"]["workers"])
         oracle.save(folder)
     accuracy = oracle.record["accuracy"]

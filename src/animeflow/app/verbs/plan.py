@@ -8,6 +8,7 @@ from typing import Any
 
 from ...core.errors import ConfigError
 from ..build import build
+from ..check import check_values
 from ..compose import compose, flat
 from ..wiring import Workspace, bucket_plan, captions, density, family, optim
 
@@ -23,6 +24,7 @@ def describe(config: dict[str, Any]) -> dict[str, Any]:
     from rich.console import Console
     from rich.table import Table
 
+    check_values(config)
     facts = figures(config)
     table = Table(title=f"plan of {config['name']}", show_header=False, title_justify="left")
     for key, value in facts.items():

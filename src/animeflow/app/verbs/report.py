@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...core import files
 from ...core.errors import DataError
-from ..compose import compose, flat
+from ..compose import compose, compose_run, flat
 from ..wiring import Workspace
 
 log = logging.getLogger(__name__)
 
 
 def run(overrides: Sequence[str], *, dry_run: bool = False) -> None:
-    show(compose(overrides), overrides=overrides, dry_run=dry_run)
+    show(compose_run(overrides), overrides=overrides, dry_run=dry_run)
 
 
 def show(config: dict[str, Any], *, overrides: Sequence[str] = (), dry_run: bool = False) -> Path | None:
@@ -30,8 +31,9 @@ def show(config: dict[str, Any], *, overrides: Sequence[str] = (), dry_run: bool
     if dry_run:
         log.info("would write %s", place.run / "report.html")
         return None
-    choices = [word for word in overrides if word.startswith("experiment=")]
-    preset = flat(compose(choices))
+    command = place.run / "command.json"
+    words = files.read_json(command) if command.is_file() else list(overrides)
+    preset = flat(compose([word for word in words if word.startswith("experiment=")]))
     page = write_report(place.run, config=flat(config), preset=preset)
     log.info("report: %s", page)
     return page

@@ -11,17 +11,18 @@ from typing import Any
 
 from ...core.errors import ConfigError
 from ...core.log import progress
-from ..compose import compose
+from ..compose import compose_run
 from ..prompts import example_prompts, sample_size
 from ..weights import exported_family, newest_checkpoint, trained_family
 from ..wiring import Workspace, use_threads
 
 log = logging.getLogger(__name__)
-OPTIONS = ("solver", "steps", "schedule", "cfg", "shift", "negative", "rtol", "atol", "batch_size")
+OPTIONS = ("solver", "steps", "schedule", "cfg", "shift", "negative", "rtol", "atol", "max_nfe", "batch_size")
+ADAPTIVE = ("bosh3", "dopri5")  # they choose their own steps, so `sample.steps` is for the others
 
 
 def run(overrides: Sequence[str], *, dry_run: bool = False) -> None:
-    config = compose(overrides)
+    config = compose_run(overrides)
     use_threads(config["train"]["threads"])
     picture(config, dry_run=dry_run)
 
@@ -54,11 +55,14 @@ def picture(config: dict[str, Any], *, dry_run: bool = False) -> list[Any]:
     else:
         fam = exported_family(config, node["source"])
     device = _device(config)
+    options: dict[str, Any] = {key: node[key] for key in OPTIONS}
+    if node["solver"] in ADAPTIVE:
+        options["steps"] = None
     started = time.perf_counter()
     with progress("pictures", len(prompts) * len(node["seeds"])) as advance:
         samples = generate(
             fam, prompts, height=height, width=width, seeds=node["seeds"], device=device, progress=advance,
-            **{key: node[key] for key in OPTIONS},
+            **options,
         )  # fmt: skip
     seconds = time.perf_counter() - started
     number = len(node["seeds"])

@@ -193,8 +193,7 @@ class SD35:
             clip_length=self.clip_length,
             t5_length=self.t5_length,
             with_t5=self.with_t5,
-            seed=self.seed,
-        )
+        )  # without our seed: they stand for released encoders, which are the same for every run
 
     def _folder(self, given: object, part: str) -> Path | None:
         """Folder of a part: the one that was given (or its `part`), else the one beside the weights, else none."""

@@ -1,0 +1,105 @@
+"""What a config may say: every key known, every value possible, before anything runs. Knows signatures and names; runs nothing."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ConfigError, did_you_mean
+from .build import build
+
+# Nodes that a constructor reads: it is their schema, and they may hold options that no file of configs/ names.
+CONSTRUCTED = (
+    *("toonworld", "catalogue.limits", "catalogue.source", "data.bucket", "data.shard", "data.cache", "data.codec"),
+    *("text", "model", "optim", "recipe.density", "recipe.shift", "recipe.weight", "evaluate.oracle_budget"),
+    "data.loader.encoder_dropout",
+)
+
+
+def check_keys(config: Mapping[str, Any], folder: Path) -> None:
+    """Every key of the nodes that are read by name is one that some file of `folder` has. Raises ConfigError, with a did-you-mean.
+    Hydra catches unknown words of the command line; this catches them in experiment files and behind a `+`."""
+    known = _known_keys(folder)
+    for key in _keys(config):
+        if key not in known and not key.startswith(CONSTRUCTED):
+            raise ConfigError(
+                f"unknown setting '{key}'{did_you_mean(key, known)}", where="config", do="see the files in configs/"
+            )
+
+
+def _known_keys(folder: Path) -> set[str]:
+    from omegaconf import OmegaConf
+
+    def load(path: Path) -> dict[str, Any]:
+        node = OmegaConf.to_container(OmegaConf.load(path))
+        return {str(k): v for k, v in node.items() if k != "defaults"} if isinstance(node, dict) else {}
+
+    known = set(_keys(load(folder / "animeflow.yaml")))
+    for group in (path for path in folder.iterdir() if path.is_dir() and path.name not in ("experiment", "launcher")):
+        known.add(group.name)
+        for path in group.glob("*.yaml"):
+            known |= {f"{group.name}.{key}" for key in _keys(load(path))}
+    return known
+
+
+def _keys(node: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    for key, value in node.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def check_values(config: Mapping[str, Any]) -> None:
+    """Values that would otherwise be stumbled over hours later. Raises ConfigError."""
+    from ..data.cache import build_cache
+    from ..data.shard import write_shards
+    from ..evaluate.training import Budget
+    from ..flow.solver import SOLVERS
+    from ..image.picture import Limits
+    from ..model.tensor_file import DTYPES
+    from ..toonworld.dataset import write_dataset
+    from ..train.trainer import Settings
+
+    load, train, export = config["data"]["loader"], config["train"], config["export"]
+    _keys_of(write_dataset, config["toonworld"], "toonworld")
+    _keys_of(write_shards, config["data"]["shard"], "data.shard")
+    _keys_of(build_cache, config["data"]["cache"], "data.cache")
+    build(Limits, config["catalogue"]["limits"], where="catalogue.limits")
+    build(Budget, config["evaluate"]["oracle_budget"], where="evaluate.oracle_budget")
+    build(Settings, {k: v for k, v in train.items() if k in Settings.__dataclass_fields__}, where="train")
+    for key in ("batch", "micro_batch", "chunks_per_step"):
+        _at_least(load[key], 1, f"data.loader.{key}")
+    _one_of(load["texts"], ("cached", "live"), "data.loader.texts")
+    _one_of(train["wandb"], ("off", "offline", "online"), "train.wandb")
+    _one_of(export["dtype"], DTYPES, "export.dtype")
+    _one_of(export["weights"], ("ema", "trained"), "export.weights")
+    _one_of(config["sample"]["weights"], ("ema", "trained"), "sample.weights")
+    _one_of(config["sample"]["solver"], SOLVERS, "sample.solver")
+    for key in ("caption_dropout", *(f"encoder_dropout.{name}" for name in load["encoder_dropout"])):
+        value = load["encoder_dropout"][key.split(".")[1]] if "." in key else load[key]
+        if not 0 <= value <= 1:
+            raise ConfigError(f"{value} is not a share between 0 and 1", where=f"data.loader.{key}")
+
+
+def _keys_of(make: Callable[..., Any], node: Mapping[str, Any], where: str) -> None:
+    known = list(inspect.signature(make).parameters)
+    for key in node:
+        if key not in known:
+            raise ConfigError(f"unknown setting '{key}'{did_you_mean(key, known)}", where=where)
+
+
+def _one_of(value: Any, known: Iterable[str], where: str) -> None:
+    known = list(known)
+    if value not in known:
+        raise ConfigError(
+            f"unknown value '{value}'{did_you_mean(str(value), known)}",
+            where=where,
+            do=f"choose one of: {', '.join(known)}",
+        )
+
+
+def _at_least(value: Any, least: int, where: str) -> None:
+    if not isinstance(value, int) or value < least:
+        raise ConfigError(f"{value} is not a whole number of at least {least}", where=where)

@@ -1,0 +1,128 @@
+"""What a run says about itself, kept up to date while it goes on: the one source of every figure in report and model card."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from ..core import files
+from .compose import flat
+from .prompts import example_prompts, sample_size
+from .weights import TEXT_LENGTHS
+from .wiring import Workspace
+
+
+class RecordKeeper:
+    """A hook that writes `record.json` whenever a checkpoint is due, so that a stopped run can be exported and shown too."""
+
+    name = "record"
+
+    def __init__(self, config: Mapping[str, Any], fam: Any, steps: Any, assemble: Any) -> None:
+        self.config, self.fam, self.steps, self.assemble = config, fam, steps, assemble
+        self.every_images = config["train"]["checkpoint_every_images"]
+
+    def __call__(self, trainer: Any) -> Mapping[str, float]:
+        if trainer.accelerator.is_main_process and trainer.progress.images_seen:
+            record = record_of(self.config, trainer, self.fam, self.steps, self.assemble)
+            files.write_json(Workspace.of(self.config).run / "record.json", record)
+        return {}
+
+
+def record_of(config: Mapping[str, Any], trainer: Any, fam: Any, steps: Any, assemble: Any) -> dict[str, Any]:
+    """What the run says about itself, measured or configured; every figure of report and card comes from here."""
+    from ..data.manifest import Manifest
+
+    place, done = Workspace.of(config), trainer.progress
+    optimizer = {k: v for k, v in config["optim"].items() if k != "schedule"}
+    height, width = sample_size(config, assemble.index.buckets("train"))
+    buckets = {name: len(uids) for name, uids in sorted(assemble.index.buckets("train").items())}
+    seconds = round(done.seconds, 1)
+    described = fam.describe()
+    manifest = Manifest.read(place.shards) if (place.shards / "manifest.json").is_file() else None
+    return {
+        "name": config["name"],
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "family": fam.name,
+        "flavour": fam.flavour,
+        "base": "random weights" if config["model"]["weights"] is None else os.path.basename(str(config["model"]["weights"])),
+        "resolution": f"{width}x{height}",
+        "images_seen": done.images_seen,
+        "steps": done.step,
+        "effective_batch": steps.batch,
+        "optimizer": {"name": optimizer.pop("kind"), **optimizer},
+        "schedule": dict(config["optim"]["schedule"]),
+        "flow": {"recipe": config["recipe"]["kind"], **flat({k: v for k, v in config["recipe"].items() if k != "kind"})},
+        "precision": "float32" if config["train"]["precision"] == "fp32" else "bf16 autocast over float32 weights",
+        "ema": {"half_life_images": config["train"]["ema_half_life_images"], "exported": config["export"]["weights"] == "ema"},
+        "parts": {"codec": described["codec"], "text": described["text"]},
+        "text_encoder": "frozen",
+        "text": {key: config["model"].get(key) for key in TEXT_LENGTHS} | {"variants": config["data"]["cache"]["variants"]},
+        "hardware": _hardware(trainer.device.type, trainer.accelerator.num_processes),
+        "seconds": seconds,
+        "device_hours": round(seconds * trainer.accelerator.num_processes / 3600, 4),
+        "data": _data_record(place, buckets, manifest) | _caption_record(assemble),
+        "caption_policy": dict(config["text"]),
+        "prompts": example_prompts(config, 3),
+        "seed": config["seed"],
+        "versions": {name: version(name) for name in ("animeflow", "torch", "diffusers", "transformers", "accelerate")},
+        "config_hash": files.sha256(files.canonical(dict(config)))[:32],
+        "peak_memory_gib": round(_peak_memory(trainer.device.type), 2),
+        "skipped_steps": done.skipped_steps,
+        "parameters": sum(p.numel() for p in trainer.learner.parameters()),
+    }  # fmt: skip
+
+
+def _data_record(place: Workspace, buckets: Mapping[str, int], manifest: Any) -> dict[str, Any]:
+    from ..catalogue.table import Catalogue
+
+    record: dict[str, Any] = {"images": sum(buckets.values()), "buckets": dict(buckets)}
+    if (place.catalogue / "manifest.json").is_file():
+        catalogue = Catalogue(place.catalogue)
+        summary = catalogue.summary()
+        record |= {f"{k}s": summary[k] for k in ("source", "origin", "rating") if k in summary}
+        record["catalogue_hash"] = files.sha256_file(place.catalogue / "catalogue.parquet")[:32]
+        rejected: dict[str, int] = {}
+        for rejection in catalogue.rejections:
+            rejected[rejection.reason] = rejected.get(rejection.reason, 0) + 1
+        record["rejected"] = rejected
+    if manifest is not None:
+        record["manifest_hash"] = manifest.samples
+        record["rejected"] = record.get("rejected", {}) | manifest.reasons
+        record["counts"] = {"catalogue": manifest.found, "sharded": manifest.written, "train": sum(buckets.values())}
+    return record
+
+
+def _caption_record(assemble: Any, *, shown: int = 6, counted: int = 2000) -> dict[str, Any]:
+    """Some captions as the model reads them, and how many lose their end to a text encoder's length."""
+    uids = assemble.index.uids
+    captions = [text for texts in assemble.index.captions(uids[:counted]).values() for text in texts]
+    cut: dict[str, dict[str, int]] = {}
+    for caption in dict.fromkeys(captions):
+        for encoder, (tokens, kept) in assemble.tower.num_tokens(caption).items():
+            row = cut.setdefault(encoder, {"captions": 0, "truncated": 0, "limit": 0})
+            row["captions"] += 1
+            row["truncated"] += tokens > kept
+            row["limit"] = max(row["limit"], kept)
+    return {"captions": captions[:: max(1, len(captions) // shown)][:shown], "truncation": cut}
+
+
+def _hardware(device: str, processes: int) -> str:
+    import torch
+
+    if device == "cuda":
+        return f"{processes} x {torch.cuda.get_device_name()}"
+    return f"{processes} x CPU ({platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads)"
+
+
+def _peak_memory(device: str) -> float:
+    """GiB: of the device where there is one, else of this process."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
