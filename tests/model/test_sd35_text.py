@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from diffusers import StableDiffusion3Pipeline
 from transformers import CLIPTokenizer, T5TokenizerFast
 
 from animeflow.core.errors import ConfigError
+from animeflow.model.sd35.encoders import T5
 from animeflow.model.sd35.family import SD35
 from animeflow.model.sd35.t5_length import T5Length
 from animeflow.model.sd35.text_tower import SD3TextTower
@@ -262,6 +266,39 @@ def test_a_token_state_keeps_its_word_and_the_word_before(tower):
         same_word = torch.cosine_similarity(blue_hair, red_hair, dim=0)
         assert 0.3 < same_word < 0.95
         assert torch.cosine_similarity(blue_hair, comma, dim=0) < same_word
+
+
+def test_threads_that_encode_and_move_at_once_get_the_same_rows(tower):
+    captions = [f"{colour} {noun}, " * k for k, (colour, noun) in enumerate(zip(COLOURS, NOUNS * 2), start=1)]
+    alone = [tower.encode([caption])[0] for caption in captions]
+
+    def work(k: int) -> bool:
+        tower.to("cpu")
+        counted = tower.num_tokens(captions[k])
+        row = tower.encode([captions[k]])[0]
+        return counted["clip_l"][1] <= tower.clip_l.length and all(torch.equal(row[n], alone[k][n]) for n in row)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, list(range(len(captions))) * 12))
+
+
+def test_moving_waits_for_the_encoding_of_another_thread(tower, monkeypatch):
+    started, order, encode = threading.Event(), [], T5.__call__
+
+    def slow(self, ids):
+        started.set()
+        time.sleep(0.1)  # time enough to move
+        order.append("encoded")
+        return encode(self, ids)
+
+    monkeypatch.setattr(T5, "__call__", slow)
+    with ThreadPoolExecutor(1) as pool:
+        rows = pool.submit(tower.encode, ["red hair"])
+        started.wait()
+        tower.to("cpu")
+        order.append("moved")
+        rows.result()
+    assert order == ["encoded", "moved"]
 
 
 def test_encoders_that_do_not_fit_together_are_refused(tower):

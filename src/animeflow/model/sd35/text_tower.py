@@ -6,6 +6,7 @@ after them; pooled is L beside G. A dropped encoder becomes zeros in its own par
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -56,6 +57,8 @@ class SD3TextTower:
         self.joint_dim, self.t5_length = joint_dim, t5_length
         self.row_dtype, self.captions_at_once = row_dtype, captions_at_once
         self.encoders = PARTS if t5 else PARTS[:2]
+        # Tokenizers hold state while they work, and `to` moves weights that `encode` reads.
+        self._alone = threading.RLock()
         self.fingerprint = address(
             clip_l=clip_l.identity,
             clip_g=clip_g.identity,
@@ -113,14 +116,15 @@ class SD3TextTower:
         """One row per caption, on the CPU, in `row_dtype`. Equal captions are computed once."""
         different = list(dict.fromkeys(captions))
         rows: dict[str, dict[str, Tensor]] = {caption: {} for caption in different}
-        for some in _chunks(different, self.captions_at_once):
-            for letter, clip in (("l", self.clip_l), ("g", self.clip_g)):
-                states, pooled = (self._stored(part) for part in clip(some))
-                for index, caption in enumerate(some):
-                    rows[caption][f"clip_{letter}"] = states[index].clone()
-                    rows[caption][f"pooled_{letter}"] = pooled[index].clone()
-        if self.t5:
-            self._encode_t5(self.t5, different, rows)
+        with self._alone:
+            for some in _chunks(different, self.captions_at_once):
+                for letter, clip in (("l", self.clip_l), ("g", self.clip_g)):
+                    states, pooled = (self._stored(part) for part in clip(some))
+                    for index, caption in enumerate(some):
+                        rows[caption][f"clip_{letter}"] = states[index].clone()
+                        rows[caption][f"pooled_{letter}"] = pooled[index].clone()
+            if self.t5:
+                self._encode_t5(self.t5, different, rows)
         return [rows[caption] for caption in captions]
 
     def collate(self, rows: Sequence[TextRow], *, drop: Sequence[frozenset[str]] | None = None) -> Conditioning:
@@ -147,9 +151,10 @@ class SD3TextTower:
     def num_tokens(self, caption: str) -> Mapping[str, tuple[int, int]]:
         """Per encoder: (tokens of the caption with its start and end, tokens that are kept)."""
         parts = {"clip_l": (self.clip_l, self.clip_l.length), "clip_g": (self.clip_g, self.clip_g.length)}
-        counts = {name: (part.num_tokens(caption), limit) for name, (part, limit) in parts.items()}
-        if self.t5:
-            counts["t5"] = (self.t5.num_tokens(caption), self.t5_length.limit)
+        with self._alone:
+            counts = {name: (part.num_tokens(caption), limit) for name, (part, limit) in parts.items()}
+            if self.t5:
+                counts["t5"] = (self.t5.num_tokens(caption), self.t5_length.limit)
         return {name: (tokens, min(tokens, limit)) for name, (tokens, limit) in counts.items()}
 
     def sizes(self) -> dict[str, int]:
@@ -158,10 +163,16 @@ class SD3TextTower:
         return {name: sum(p.numel() for p in part.model.parameters()) for name, part in parts.items() if part}
 
     def to(self, device: torch.device | str) -> SD3TextTower:
-        for part in (self.clip_l, self.clip_g, self.t5):
-            if part is not None:
-                part.model.to(device)
+        """Move the encoders, when no `encode` is under way in another thread."""
+        with self._alone:
+            for part in (self.clip_l, self.clip_g, self.t5):
+                if part is not None:
+                    part.model.to(device)
         return self
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.clip_l.model.device)
 
     def _encode_t5(self, t5: T5, captions: Sequence[str], rows: dict[str, dict[str, Tensor]]) -> None:
         """Captions of one length together, so that no caption is padded for another's sake."""
