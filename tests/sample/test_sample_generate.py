@@ -11,31 +11,47 @@ from torch import nn
 
 from animeflow.core.conditioning import Conditioning
 from animeflow.core.errors import ConfigError
+from animeflow.flow.adaptive import FINISH_STEPS
 from animeflow.model.protocol import SamplingDefaults
 from animeflow.sample import png
 from animeflow.sample.generate import generate, initial_noise, to_uint8
 
 
-class ToyCodec:
+class Movable:
+    """Only remembers where it was told to be; nothing of it has to move."""
+
+    def __init__(self, home="cpu"):
+        self.places = [torch.device(home)]
+
+    @property
+    def device(self):
+        return self.places[-1]
+
+    def to(self, device):
+        self.places.append(torch.device(device))
+        return self
+
+
+class ToyCodec(Movable):
     channels, stride, fingerprint = 3, 4, "toy"
 
     def encode(self, pixels):
         return torch.nn.functional.avg_pool2d(pixels, 4)
 
     def decode(self, latents):
+        assert self.device == latents.device
         return latents.clamp(-1, 1).repeat_interleave(4, 2).repeat_interleave(4, 3)
 
-    def to(self, device):
-        return self
 
-
-class ToyTower:
+class ToyTower(Movable):
     encoders, fingerprint = ("hash",), "toy"
 
-    def __init__(self):
+    def __init__(self, home="cpu"):
+        super().__init__(home)
         self.encoded: list[str] = []
 
     def encode(self, captions):
+        assert self.device.type == "cpu"  # where the backbone is
         self.encoded += captions
         return [{"hash": torch.tensor(list(hashlib.sha256(c.encode()).digest()[:3])) / 255.0} for c in captions]
 
@@ -44,9 +60,6 @@ class ToyTower:
 
     def num_tokens(self, caption):
         return {"hash": (len(caption), len(caption))}
-
-    def to(self, device):
-        return self
 
 
 class ToyNet(nn.Module):
@@ -67,15 +80,15 @@ class ToyFamily:
     name, flavour, patch = "toy", "tiny", 2
     defaults = SamplingDefaults(shift=3.0, cfg=2.0, steps=6, negative="bad picture")
 
-    def __init__(self):
+    def __init__(self, home="cpu"):
         torch.manual_seed(0)
-        self.net, self.tower = ToyNet(), ToyTower()
+        self.net, self.tower, self.shared_codec = ToyNet(), ToyTower(home), ToyCodec(home)
 
     def backbone(self):
         return self.net
 
     def codec(self):
-        return ToyCodec()
+        return self.shared_codec
 
     def text_tower(self):
         return self.tower
@@ -173,6 +186,31 @@ def test_a_given_backbone_is_used_and_left_in_its_mode():
     assert not family.net.batches
     assert done == [3, 1]
     assert len(steps) == 4
+
+
+def test_shared_parts_are_back_where_they_were_also_after_a_failure():
+    family, home = ToyFamily("meta"), torch.device("meta")
+    at_steps = []
+    generate(
+        family, PROMPTS[:1], height=16, width=16, steps=2, on_step=lambda _: at_steps.append(family.tower.device.type)
+    )
+    visit = [home, torch.device("cpu"), home]
+    assert family.tower.places == family.shared_codec.places == visit
+    assert at_steps == ["meta", "meta"]  # a tower may be larger than the backbone: it is gone while the solver works
+
+    def fail(_):
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        generate(family, PROMPTS[:1], height=16, width=16, steps=2, on_step=fail)
+    assert family.tower.device == family.shared_codec.device == home
+
+
+def test_the_cost_of_an_adaptive_solver_is_capped_and_told():
+    sample = generate(ToyFamily(), PROMPTS[:1], height=16, width=16, solver="dopri5", rtol=1e-7, atol=1e-8, max_nfe=12)
+    assert 12 < sample[0].recipe["nfe"] <= 12 + FINISH_STEPS
+    assert sample[0].recipe["max_nfe"] == 12
+    assert sample[0].recipe["capped"]
 
 
 def test_an_impossible_size_names_the_nearest_possible_one():

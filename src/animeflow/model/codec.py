@@ -53,6 +53,10 @@ class KLCodec:
         raw = (latents.float() / self.scale + self.shift).to(_place(self.net))
         return self.net.decode(raw).sample.float().clamp(-1, 1)
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.net.parameters()).device
+
     def to(self, device: torch.device | str) -> KLCodec:
         self.net.to(device)
         return self
@@ -119,6 +123,10 @@ class TinyCodec:
     def decode(self, latents: Tensor) -> Tensor:
         """`[B, C, h, w]` -> `[B, 3, H, W]` in [-1, 1], float32."""
         return self.net.decode(latents.to(_place(self.net))).sample.float().clamp(-1, 1)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.net.parameters()).device
 
     def to(self, device: torch.device | str) -> TinyCodec:
         self.net.to(device)

@@ -7,7 +7,7 @@ pixels in [-1, 1] RGB. A family that thinks otherwise converts inside its own `f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -29,6 +29,10 @@ class Codec(Protocol):
     stride: int  # pixels per latent cell, along one side
     fingerprint: str  # hash of weights and normalisation: a cache made by another codec can never be mistaken for ours
 
+    @property
+    def device(self) -> torch.device:
+        """Where it works; `to` moves it there in place."""
+
     def encode(self, pixels: Tensor) -> Tensor:
         """`[B, 3, H, W]` in [-1, 1] -> normalised latents `[B, C, H/stride, W/stride]`, float32."""
 
@@ -40,10 +44,14 @@ class Codec(Protocol):
 
 @runtime_checkable
 class TextTower(Protocol):
-    """Captions to frozen features, encoder by encoder."""
+    """Captions to frozen features, encoder by encoder. A loader's thread and the main one may call it at the same time."""
 
     encoders: tuple[str, ...]  # names of the encoders that can be dropped one by one, e.g. ("clip_l", "clip_g", "t5")
     fingerprint: str  # hash of weights, tokenizers and length policy
+
+    @property
+    def device(self) -> torch.device:
+        """Where it works; `to` moves it there in place."""
 
     def encode(self, captions: Sequence[str]) -> list[TextRow]:
         """One row per caption, on the CPU. What else is in the list never changes a row."""
@@ -132,11 +140,3 @@ class Family(Protocol):
 
     def describe(self) -> Mapping[str, str]:
         """Identity for manifests and model cards: name, flavour, where weights came from, hashes."""
-
-
-@dataclass(frozen=True)
-class NamedRow:
-    """A cached caption with its features: what the loader hands to `TextTower.collate`."""
-
-    caption: str
-    row: TextRow = field(repr=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +21,9 @@ from ..flow import schedule as schedules
 from ..flow.guidance import guided
 from ..flow.solution import OnStep, Solution
 from ..flow.solver import ATOL, MAX_NFE, RTOL, solve
-from ..model.protocol import Family, TextRow
+from ..model.protocol import Codec, Family, TextRow, TextTower
+
+Part = TypeVar("Part", Codec, TextTower)
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Settings:
+class SamplingSettings:
     """How to sample. What is None is the family's own default.
 
     Args:
@@ -93,15 +95,16 @@ def generate(
 
     Args:
         height, width: pixels; multiples of codec stride x patch.
-        device: where to work; where the backbone is, when None. A given `backbone` is never moved.
+        device: where to work; where the backbone is, when None. The family's backbone goes and stays there; a given `backbone`
+            is never moved; text tower and codec come along while they are needed and go back to where they were.
         backbone: weights to use instead of the family's, e.g. those in training or their average.
         autocast: dtype for the forward passes, e.g. torch.bfloat16; None leaves it to the weights.
         progress: called with the number of pictures that have just been finished.
         on_step: called before every solver step of every batch, for previews.
 
-    Other arguments are those of `Settings`. Raises ConfigError on an impossible size or setting.
+    Other arguments are those of `SamplingSettings`. Raises ConfigError on an impossible size or setting.
     """
-    settings = Settings(solver, steps, schedule, cfg, shift, negative, rtol, atol, max_nfe, joined)
+    settings = SamplingSettings(solver, steps, schedule, cfg, shift, negative, rtol, atol, max_nfe, joined)
     chosen = _with_defaults(settings, family)
     latent_h, latent_w = _latent_size(family, height, width)
     requests = _requests(prompts, seeds, pair)
@@ -109,10 +112,10 @@ def generate(
     if device is not None and backbone is None:
         net = net.to(device)
     where = next(net.parameters()).device
-    codec = family.codec().to(where)
+    codec = family.codec()
     model = {"name": family.name, "flavour": family.flavour, **family.describe()}
     samples: list[Sample] = []
-    with _at_rest(net), torch.no_grad():
+    with _at_rest(net), _visiting(codec, where), torch.no_grad():
         rows = _text_rows(family, [prompt for prompt, _ in requests] + [_negative(chosen)], where)
         for start in range(0, len(requests), batch_size):
             part = requests[start : start + batch_size]
@@ -139,7 +142,7 @@ def to_uint8(pixels_B3HW: Tensor) -> np.ndarray:
     return scaled.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _with_defaults(settings: Settings, family: Family) -> Settings:
+def _with_defaults(settings: SamplingSettings, family: Family) -> SamplingSettings:
     """The settings as they will be used: nothing None but the steps of an adaptive solver."""
     defaults = family.defaults
     adaptive = settings.solver in ("bosh3", "dopri5") and settings.steps is None
@@ -152,7 +155,7 @@ def _with_defaults(settings: Settings, family: Family) -> Settings:
     )
 
 
-def _negative(settings: Settings) -> str:
+def _negative(settings: SamplingSettings) -> str:
     return settings.negative or ""
 
 
@@ -185,8 +188,8 @@ def _requests(prompts: Sequence[str], seeds: Sequence[int], pair: bool) -> list[
 def _text_rows(family: Family, captions: Sequence[str], device: torch.device) -> Mapping[str, TextRow]:
     """Every different caption encoded once."""
     different = list(dict.fromkeys(captions))
-    tower = family.text_tower().to(device)
-    return dict(zip(different, tower.encode(different), strict=True))
+    with _visiting(family.text_tower(), device) as tower:
+        return dict(zip(different, tower.encode(different), strict=True))
 
 
 def _solve(
@@ -195,7 +198,7 @@ def _solve(
     noise: Tensor,
     prompts: Sequence[str],
     rows: Mapping[str, TextRow],
-    settings: Settings,
+    settings: SamplingSettings,
     on_step: OnStep | None,
 ) -> Solution:
     tower = family.text_tower()
@@ -226,7 +229,7 @@ def _recipe(
     seed: int,
     height: int,
     width: int,
-    settings: Settings,
+    settings: SamplingSettings,
     solution: Solution,
     i: int,
 ) -> dict[str, Any]:
@@ -247,6 +250,17 @@ def _recipe(
         return recipe | {"schedule": settings.schedule, "shift": settings.shift}
     capped = {"capped": True} if bool(solution.capped_B[i]) else {}
     return recipe | {"rtol": settings.rtol, "atol": settings.atol, "max_nfe": settings.max_nfe} | capped
+
+
+@contextlib.contextmanager
+def _visiting(part: Part, device: torch.device) -> Iterator[Part]:
+    """On `device` inside, back where it was after: others own it too, and a text tower may be larger than the backbone."""
+    home = part.device
+    try:
+        part.to(device)
+        yield part
+    finally:
+        part.to(home)
 
 
 @contextlib.contextmanager
