@@ -1,6 +1,6 @@
 """Straight path from data (t = 0) to noise (t = 1). Knows tensors; knows no model and no batch.
 
-    x_t = (1 - t) x0 + t noise        v = dx_t/dt = noise - x0        D = x0^ = x_t - t v        noise^ = x_t + (1 - t) v
+    x_t = (1 - t) x0 + t noise        v = dx_t/dt = noise - x0        D = x0^ = x_t - t v
 
 Everything here is float32 whatever the caller's autocast says: rounding t to bf16 trains on another noise level than the
 model is told.
@@ -30,8 +30,3 @@ def velocity(x0_BChw: Tensor, noise_BChw: Tensor) -> Tensor:
 def denoised(x_BChw: Tensor, v_BChw: Tensor, t_B: Tensor) -> Tensor:
     """The data that velocity `v` at (x, t) points at, D = x - t v."""
     return x_BChw.float() - over_latents(t_B, x_BChw) * v_BChw.float()
-
-
-def predicted_noise(x_BChw: Tensor, v_BChw: Tensor, t_B: Tensor) -> Tensor:
-    """The noise that velocity `v` at (x, t) points away from, x + (1 - t) v."""
-    return x_BChw.float() + (1 - over_latents(t_B, x_BChw)) * v_BChw.float()

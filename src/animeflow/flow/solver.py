@@ -38,7 +38,7 @@ def solve(
 
     Args:
         sigmas: falling times to stop at. Without them `bosh3` and `dopri5` choose their own steps from 1 to 0, per sample.
-        rtol, atol, max_nfe: of the adaptive solvers; `max_nfe` bounds each sample's adaptive evaluations.
+        rtol, atol, max_nfe: of the adaptive solvers; `max_nfe` bounds each sample's adaptive evaluations, then Euler ends it in 20.
         on_step: called before every step with the state and the denoised estimate.
 
     Raises ConfigError on an unknown solver, a fixed-step one without sigmas, or sigmas that do not fall.
