@@ -47,6 +47,7 @@ def run(overrides: Sequence[str], *, fast: bool = False) -> None:
     exported = {**config, "sample": config["sample"] | {"source": str(place.export / "diffusers")}}
     step("sample from the export", lambda: sample.picture(exported))
     step("compare solvers", lambda: _compare(exported))
+    step("progress sheet", lambda: _progress_sheet(config))
     files.write_json(place.run / "timings.json", seconds)
     page = step("report", lambda: report.show(config, overrides=words))
     log.info("done in %.0f s; the model: %s; the page: %s", time.perf_counter() - begin, place.export, page)
@@ -66,6 +67,24 @@ def _side_by_side(verbs: Sequence[str], words: Sequence[str]) -> None:
                 f"'animeflow {verb}' ended with exit code {code}",
                 do=f"run it alone to see why: animeflow {verb} {' '.join(words)}",
             )
+
+
+def _progress_sheet(config: dict[str, Any], *, rows: int = 6) -> None:
+    """`progress.png`: a row per prompt, a column per number of images seen; what the README shows."""
+    from ...image.decode import decode
+    from ...sample import png
+    from ...sample.sheet import contact_sheet
+
+    place = Workspace.of(config)
+    seen = sorted(int(folder.name) for folder in place.samples.iterdir() if folder.name.isdigit())
+    prompts = files.read_json(place.samples / "prompts.json")[:rows]
+    pictures = [
+        [decode((place.samples / str(images) / f"{i}.png").read_bytes()).pixels for images in seen]
+        for i in range(len(prompts))
+    ]
+    labels = [f"{images:,} images" for images in seen]
+    sheet = contact_sheet(pictures, row_labels=prompts, column_labels=labels, cell=160)
+    png.save(place.run / "progress.png", sheet, {"prompts": prompts, "images": seen})
 
 
 def _compare(config: dict[str, Any]) -> None:
