@@ -107,7 +107,7 @@ def test_a_picture_that_vanished_is_rejected_and_the_rest_goes_on(
         ("sample", "sample.source=nowhere", ["nowhere does not exist", "sample.source"]),
         ("export", "run=nowhere", ["no checkpoint", "animeflow train"]),
         ("report", "run=nowhere", ["no numbers to show"]),
-        ("plan", "data.loader.batch=7", ["7"]),
+        ("plan", "data.loader.batch=7", ["7 images of a chunk", "use a micro-batch of 1 or 7;"]),
     ],
 )
 def test_a_slip_is_told_with_place_and_remedy(
