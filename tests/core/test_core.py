@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import pickle
+import signal
 
 import pytest
 import torch
@@ -48,6 +51,71 @@ def test_a_folder_is_replaced_whole(tmp_path) -> None:
             for name in names:
                 (temporary / name).write_text(name)
     assert [p.name for p in (tmp_path / "f").iterdir()] == ["c"]
+
+
+def _writer(path: str, moment: str) -> None:
+    """In a process of its own: replaces a folder and is killed at `moment`."""
+
+    def die(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    replace = os.replace
+    if moment == "between":
+        files.os.replace = lambda a, b: replace(a, b) if str(b).endswith(".old") else die()
+    if moment == "removing":
+        files.shutil.rmtree = die
+    with files.atomic_folder(path) as temporary:
+        (temporary / "new").write_text("x")
+        if moment == "writing":
+            die()
+
+
+@pytest.mark.parametrize(("moment", "holds"), [("writing", "old"), ("between", "old"), ("removing", "new")])
+@pytest.mark.parametrize("how", ["sweep", "write"])
+def test_a_kill_at_any_moment_of_a_replacement_leaves_a_whole_folder(tmp_path, moment, holds, how) -> None:
+    with files.atomic_folder(tmp_path / "f") as temporary:
+        (temporary / "old").write_text("x")
+    child = multiprocessing.get_context("fork").Process(target=_writer, args=(str(tmp_path / "f"), moment))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) > 1 or not (tmp_path / "f").exists(), "the kill left something behind"
+    if how == "sweep":
+        files.sweep(tmp_path)
+    else:
+        with pytest.raises(RuntimeError), files.atomic_folder(tmp_path / "f"):
+            raise RuntimeError
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+    assert [p.name for p in (tmp_path / "f").iterdir()] == [holds]
+
+
+def test_a_sweep_leaves_living_writers_and_strangers_alone(tmp_path) -> None:
+    (tmp_path / ".notes.tmp").mkdir()
+    with files.atomic_folder(tmp_path / "f") as temporary:
+        (temporary / "x").write_text("x")
+        child = multiprocessing.get_context("fork").Process(target=files.sweep, args=(tmp_path,))
+        child.start()
+        child.join()
+        files.sweep(tmp_path)
+        assert (temporary / "x").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".notes.tmp", "f"]
+
+
+def test_a_second_rename_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch) -> None:
+    with files.atomic_folder(tmp_path / "f") as temporary:
+        (temporary / "old").write_text("x")
+    replace = os.replace
+
+    def fail(a: object, b: object) -> None:
+        if str(a).endswith(".tmp"):
+            raise OSError("disk")
+        replace(a, b)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk"), files.atomic_folder(tmp_path / "f"):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+    assert [p.name for p in (tmp_path / "f").iterdir()] == ["old"]
 
 
 def test_addresses_change_with_any_fact_and_not_with_their_order() -> None:
