@@ -73,3 +73,25 @@ def test_average_follows_its_half_life_and_gives_the_weights_back() -> None:
     with ema.applied():
         assert module.weight.item() == pytest.approx(0.5)
     assert module.weight.item() == 1.0
+
+
+@pytest.mark.parametrize(
+    ("build", "where"),
+    [
+        (lambda: AdamW(lr=0), "optim.lr"),
+        (lambda: AdamW(betas=(0.9, 1.0)), "optim.betas"),
+        (lambda: AdamW(betas=(-0.1, 0.9)), "optim.betas"),
+        (lambda: AdamW(betas=(0.9,)), "optim.betas"),
+        (lambda: AdamW(eps=0), "optim.eps"),
+        (lambda: AdamW(weight_decay=-0.1), "optim.weight_decay"),
+        (lambda: Constant(warmup_images=-1), "optim.schedule.warmup_images"),
+        (lambda: WSD(warmup_images=-1), "optim.schedule.warmup_images"),
+        (lambda: WSD(decay_share=1.1), "optim.schedule.decay_share"),
+        (lambda: WSD(final=-0.1), "optim.schedule.final"),
+    ],
+)
+def test_settings_that_cannot_train_are_refused_by_name(build, where) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build()
+    assert caught.value.where == where
+    assert caught.value.do

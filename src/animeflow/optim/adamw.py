@@ -28,7 +28,19 @@ class AdamW:
 
     def __post_init__(self) -> None:
         if not self.lr > 0:
-            raise ConfigError(f"learning rate {self.lr} is not above 0", where="optim.lr")
+            raise ConfigError(f"learning rate {self.lr} is not above 0", where="optim.lr", do="1e-4 is usual")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(
+                f"betas {list(self.betas)} are not two numbers from 0 to below 1",
+                where="optim.betas",
+                do="[0.9, 0.99] is usual",
+            )
+        if not self.eps > 0:
+            raise ConfigError(f"eps {self.eps} is not above 0", where="optim.eps", do="1e-8 is usual")
+        if not self.weight_decay >= 0:
+            raise ConfigError(
+                f"weight decay {self.weight_decay} is below 0", where="optim.weight_decay", do="0 turns it off"
+            )
 
     def build(self, module: nn.Module) -> torch.optim.AdamW:
         """The optimizer over every trainable parameter of `module`. Raises ConfigError where weights are not float32."""

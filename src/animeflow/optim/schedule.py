@@ -19,11 +19,21 @@ def _warmup(images_seen: int, warmup_images: int) -> float:
     return min(1.0, (images_seen + 1) / warmup_images) if warmup_images else 1.0
 
 
+def _require_warmup(images: int) -> None:
+    if not images >= 0:
+        raise ConfigError(
+            f"warmup_images {images} is below 0", where="optim.schedule.warmup_images", do="0 turns the warm-up off"
+        )
+
+
 @dataclass(frozen=True)
 class Constant:
     """Constant with linear warm-up, for runs whose length is open."""
 
     warmup_images: int = 0
+
+    def __post_init__(self) -> None:
+        _require_warmup(self.warmup_images)
 
     def factor(self, images_seen: int, total_images: int) -> float:
         return _warmup(images_seen, self.warmup_images)
@@ -38,9 +48,16 @@ class WSD:
     final: float = 0.0
 
     def __post_init__(self) -> None:
+        _require_warmup(self.warmup_images)
         if not 0 <= self.decay_share <= 1:
             raise ConfigError(
-                f"decay_share {self.decay_share} is not between 0 and 1", where="optim.schedule.decay_share"
+                f"decay_share {self.decay_share} is not between 0 and 1",
+                where="optim.schedule.decay_share",
+                do="0.2 is usual; 0 never decays",
+            )
+        if not 0 <= self.final <= 1:
+            raise ConfigError(
+                f"final {self.final} is not between 0 and 1", where="optim.schedule.final", do="0 is usual"
             )
 
     def factor(self, images_seen: int, total_images: int) -> float:
