@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from safetensors.torch import load_file
 
 from animeflow.core.errors import AnimeflowError, ConfigError
 from animeflow.train import checkpoint
+from animeflow.train.telemetry import Telemetry
+from animeflow.train.tracker import Tracker
 from animeflow.train.trainer import Settings
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -37,6 +40,12 @@ def same(a, b, *, exact: bool) -> None:
                 torch.testing.assert_close(a[group][name], b[group][name], rtol=2e-5, atol=2e-6, msg=name)
 
 
+def lines_of(folder: Path) -> list[dict]:
+    """The lines of a run without what a clock measured."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if not key.startswith("time/")} for line in lines]
+
+
 def test_two_micro_batches_of_four_train_as_one_of_eight(tmp_path) -> None:
     trainer(tmp_path / "whole", images=80, micro_batch=8).run()
     trainer(tmp_path / "halves", images=80, micro_batch=4).run()
@@ -55,9 +64,124 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path) -> None:
     assert again.progress.images_seen == 48
     again.run()
     same(final(tmp_path / "whole"), final(tmp_path / "parts"), exact=True)
-    lines = [json.loads(line) for line in (tmp_path / "parts/metrics.jsonl").read_text().splitlines()]
+    lines = lines_of(tmp_path / "parts")
     seen = [line["images"] for line in lines if "train/loss" in line]
     assert seen == sorted(set(seen)), "no line is there twice"
+
+
+def test_a_run_resumed_between_two_log_lines_logs_what_the_uninterrupted_one_does(tmp_path) -> None:
+    trainer(tmp_path / "whole", images=96, poison=2).run()
+    killed = trainer(tmp_path / "parts", images=96, poison=2)
+    save = killed.save
+
+    def save_and_die() -> None:
+        save()
+        raise KeyboardInterrupt
+
+    killed.save = save_and_die
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
+    again = trainer(tmp_path / "parts", images=96, poison=2)
+    assert again.resume()
+    assert again.progress.images_seen == 24, "the line at 32 is made of steps before and after"
+    again.run()
+    assert lines_of(tmp_path / "parts") == lines_of(tmp_path / "whole")
+    assert [line["images"] for line in lines_of(tmp_path / "parts")] == [16, 32, 48, 64, 80, 96]
+
+
+def test_a_non_finite_loss_is_counted_and_harms_no_later_average(tmp_path) -> None:
+    trainer(tmp_path, images=64, poison=2).run()
+    lines = lines_of(tmp_path)
+    assert sum(line["train/nonfinite_images"] for line in lines) == 1
+    assert all(line["train/loss"] is not None and line["train/loss_ema"] is not None for line in lines)
+
+
+def test_a_window_without_one_finite_loss_has_no_mean_and_leaves_the_average(tmp_path) -> None:
+    telemetry = Telemetry(torch.device("cpu"))
+    for loss in (1.0, float("nan"), 3.0):
+        telemetry.add(torch.tensor([loss]), torch.tensor([0.5]), global_images=2000, wait_s=0.0)
+        values = telemetry.flush(lambda total: total)
+        if loss != loss:
+            assert values["train/loss"] != values["train/loss"]
+            assert values["train/loss_ema"] == 1.0
+    assert values["train/loss_ema"] == pytest.approx(2.0)
+
+
+def test_a_new_run_does_not_begin_in_the_folder_of_another(tmp_path) -> None:
+    trainer(tmp_path, images=96).run()
+    with pytest.raises(ConfigError, match=r"checkpoints up to 96 images[^$]*train\.resume=true"):
+        trainer(tmp_path, images=48).start_anew()
+    assert [f.name for f in checkpoint.list_folders(tmp_path / "checkpoints")] == ["000000000072", "000000000096"]
+
+
+def test_a_new_run_forgets_the_lines_of_one_that_left_no_checkpoint(tmp_path) -> None:
+    Tracker(tmp_path).log(16, 2, {"train/loss": 5.0})
+    run = trainer(tmp_path, images=16)
+    run.start_anew()
+    run.run()
+    assert [line["images"] for line in lines_of(tmp_path)] == [16]
+    assert lines_of(tmp_path)[0]["train/loss"] != 5.0
+
+
+def test_a_rhythm_of_0_means_only_at_the_end(tmp_path) -> None:
+    trainer(tmp_path, images=64, settings={"log_every_images": 0, "checkpoint_every_images": 0}).run()
+    assert [line["images"] for line in lines_of(tmp_path)] == [64]
+    assert [int(f.name) for f in checkpoint.list_folders(tmp_path / "checkpoints")] == [64]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("images", 0),
+        ("clip", -1.0),
+        ("clip", float("nan")),
+        ("ema_half_life_images", 0),
+        ("log_every_images", -1),
+        ("checkpoint_every_images", -1),
+        ("keep_checkpoints", 0),
+        ("device", "gpu"),
+        ("precision", "int8"),
+    ],
+)
+def test_a_setting_that_makes_no_run_is_refused_by_name(name, value) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings(**{"images": 1, name: value})
+    assert caught.value.where == f"train.{name}"
+    assert caught.value.do
+
+
+def test_cuda_without_a_device_is_refused_instead_of_training_on_the_cpu(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="no CUDA device"):
+        trainer(tmp_path, images=8, settings={"device": "cuda"})
+
+
+def test_gradient_checkpointing_changes_no_weight_and_no_line(tmp_path) -> None:
+    runs = {}
+    for name, on in (("kept", False), ("again", True)):
+        runs[name] = trainer(tmp_path / name, images=48, settings={"gradient_checkpointing": on})
+        runs[name].run()
+    assert runs["again"].learner.computed == 2 * runs["kept"].learner.computed
+    same(final(tmp_path / "kept"), final(tmp_path / "again"), exact=True)
+    assert lines_of(tmp_path / "kept") == lines_of(tmp_path / "again")
+
+
+def test_time_in_hooks_and_saves_is_not_training_time(tmp_path, monkeypatch) -> None:
+    class Slow:
+        name, every_images = "slow", 16
+
+        def __call__(self, run):
+            time.sleep(0.3)
+            return {}
+
+    run = trainer(tmp_path, images=48, hooks=[Slow()])
+    started = time.perf_counter()
+    run.run()
+    whole = time.perf_counter() - started
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["time/hooks_seconds"] >= 0.3 for line in lines)
+    training = sum(16 / line["time/images_per_second"] for line in lines)
+    assert training < whole - 4 * 0.3, "hooks ran at 0, 16, 32 and 48 images"
 
 
 def test_training_lowers_the_loss(tmp_path) -> None:
@@ -130,6 +254,30 @@ class TestCheckpoints:
         for images in (1, 2, 3, 4):
             checkpoint.save(tmp_path, images, {"x": {"w": torch.ones(1)}}, {}, keep=2)
         assert [f.name for f in checkpoint.list_folders(tmp_path)] == ["000000000003", "000000000004"]
+
+    def test_the_one_just_written_stays_also_among_ones_of_more_images(self, tmp_path) -> None:
+        for images in (72, 96, 48):
+            checkpoint.save(tmp_path, images, {"x": {"w": torch.ones(1)}}, {}, keep=2)
+        assert [int(f.name) for f in checkpoint.list_folders(tmp_path)] == [48, 96]
+
+    @pytest.mark.parametrize("harm", ["cut", "manifest"])
+    def test_a_broken_one_is_not_counted_among_those_kept(self, tmp_path, harm) -> None:
+        for images in (1, 2):
+            checkpoint.save(tmp_path, images, {"x": {"w": torch.ones(1)}}, {}, keep=2)
+        newest = checkpoint.list_folders(tmp_path)[-1]
+        if harm == "cut":
+            (newest / "x.safetensors").write_bytes(b"")
+        else:
+            (newest / "MANIFEST.json").write_text("{")
+        checkpoint.save(tmp_path, 3, {"x": {"w": torch.ones(1)}}, {}, keep=2)
+        assert [int(f.name) for f in checkpoint.list_folders(tmp_path)] == [1, 3]
+
+    def test_what_a_killed_save_left_is_cleared_and_what_it_moved_aside_comes_back(self, tmp_path) -> None:
+        folder = checkpoint.save(tmp_path, 5, {"x": {"w": torch.ones(1)}}, {})
+        (tmp_path / ".000000000009.4194304-0123abcd.tmp").mkdir()
+        folder.rename(tmp_path / ".000000000005.4194304-0123abcd.old")
+        assert checkpoint.newest(tmp_path) == folder
+        assert [path.name for path in tmp_path.iterdir()] == ["000000000005"]
 
     def test_nothing_is_pickled(self, tmp_path) -> None:
         trainer(tmp_path, images=8).run()

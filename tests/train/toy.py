@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from animeflow.core import seed as keyed
 from animeflow.core.batch import Batch
@@ -28,8 +29,18 @@ class Learner(nn.Module):
             torch.manual_seed(0)
             self.conv = nn.Conv2d(4, 4, 3, padding=1)
             self.text = nn.Linear(3, 4)
+        self.recompute, self.computed = False, 0
+
+    def gradient_checkpointing(self, enabled: bool = True) -> None:
+        self.recompute = enabled
 
     def forward(self, x_BChw: Tensor, t_B: Tensor, cond: Conditioning) -> Tensor:
+        if self.recompute:
+            return checkpoint(self._velocity, x_BChw, t_B, cond, use_reentrant=False)
+        return self._velocity(x_BChw, t_B, cond)
+
+    def _velocity(self, x_BChw: Tensor, t_B: Tensor, cond: Conditioning) -> Tensor:
+        self.computed += 1
         return self.conv(x_BChw) + (self.text(cond["text"]) * t_B[:, None])[:, :, None, None]
 
 
@@ -67,21 +78,15 @@ class Steps:
         self.plan.load_state_dict(state)
 
 
-def trainer(folder: Path, *, images: int, hooks=(), identity=None, precision="fp32", **steps) -> Trainer:
+def trainer(folder: Path, *, images: int, hooks=(), identity=None, precision="fp32", settings=None, **steps) -> Trainer:
+    rhythm = {"log_every_images": 16, "checkpoint_every_images": 24, "ema_half_life_images": 40, "device": "cpu"}
     return Trainer(
         learner=Learner(),
         recipe=lambda learner: Velocity(learner, seed=3),
         steps=Steps(**{"batch": 8, "micro_batch": 8, **steps}),
         optim=AdamW(lr=1e-2),
         schedule=Constant(warmup_images=16),
-        settings=Settings(
-            images=images,
-            precision=precision,
-            log_every_images=16,
-            checkpoint_every_images=24,
-            ema_half_life_images=40,
-            device="cpu",
-        ),
+        settings=Settings(images=images, precision=precision, **rhythm | (settings or {})),
         folder=folder,
         tracker=Tracker(folder),
         hooks=hooks,

@@ -70,6 +70,9 @@ class Backbone(Protocol):
 
     def __call__(self, x_BChw: Tensor, t_B: Tensor, cond: Conditioning) -> Tensor: ...
 
+    def gradient_checkpointing(self, enabled: bool = True) -> None:
+        """Compute activations again in the backward pass instead of keeping them: less memory, more time, equal gradients."""
+
 
 @dataclass(frozen=True)
 class SamplingDefaults:

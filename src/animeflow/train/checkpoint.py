@@ -26,7 +26,9 @@ log = logging.getLogger(__name__)
 def save(
     root: Path, images: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], *, keep: int = 2
 ) -> Path:
-    """Write `root/<images>/` atomically, then delete all but the newest `keep` (at least 1) verified ones."""
+    """Write `root/<images>/` atomically, then delete all others but the newest `keep - 1` that look whole (their files are there
+    and of the right size: hashing them all again would take longer than the save)."""
+    files.sweep(root)
     folder = root / f"{images:012d}"
     with files.atomic_folder(folder) as temporary:
         for group, values in tensors.items():
@@ -41,8 +43,10 @@ def save(
             for name in names
         }
         files.write_json(temporary / "MANIFEST.json", {"format": 1, "images": images, "files": manifest})
-    for old in list_folders(root)[: -max(keep, 1)]:
-        shutil.rmtree(old)
+    others = [other for other in list_folders(root) if other != folder]
+    whole = [other for other in others if verify(other, hashes=False) is None]
+    for other in set(others) - set(whole[len(whole) - min(len(whole), keep - 1) :]):
+        shutil.rmtree(other)
     return folder
 
 
@@ -51,22 +55,28 @@ def list_folders(root: Path) -> list[Path]:
     return sorted(path for path in root.glob("[0-9]*") if path.is_dir()) if root.is_dir() else []
 
 
-def verify(folder: Path) -> str | None:
-    """Why this checkpoint cannot be used, or None when every file is what its manifest says."""
-    manifest = folder / "MANIFEST.json"
-    if not manifest.is_file():
+def verify(folder: Path, *, hashes: bool = True) -> str | None:
+    """Why this checkpoint cannot be used, or None when every file is what its manifest says (with `hashes=False`: has the size
+    that it says)."""
+    try:
+        facts_by_name = files.read_json(folder / "MANIFEST.json")["files"]
+    except FileNotFoundError:
         return "it has no MANIFEST.json"
-    for name, facts in files.read_json(manifest)["files"].items():
+    except (ValueError, KeyError, TypeError):
+        return "its MANIFEST.json cannot be read"
+    for name, facts in facts_by_name.items():
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
-        if path.stat().st_size != facts["bytes"] or files.sha256_file(path) != facts["sha256"]:
+        if path.stat().st_size != facts["bytes"] or (hashes and files.sha256_file(path) != facts["sha256"]):
             return f"{name} is not the file that was written"
     return None
 
 
 def newest(root: Path) -> Path | None:
-    """The newest checkpoint that verifies; broken ones are named in the log and passed over."""
+    """The newest checkpoint that verifies; broken ones are named in the log and passed over, and what a killed
+    save left is put right."""
+    files.sweep(root)
     for folder in reversed(list_folders(root)):
         problem = verify(folder)
         if problem is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,12 +64,19 @@ class Tracker:
         line = {"images": images, "step": step, **{key: _plain(value) for key, value in values.items()}}
         with open(self.path, "a") as file:
             file.write(json.dumps(line) + "\n")
-        if self._run is not None:
-            self._run.log(dict(line), step=images)
+        self._tell(lambda run: run.log(dict(line), step=images))
 
     def finish(self) -> None:
-        if self._run is not None:
-            self._run.finish()
+        self._tell(lambda run: run.finish())
+
+    def _tell(self, action: Callable[[Any], Any]) -> None:
+        if self._run is None:
+            return
+        try:
+            action(self._run)
+        except Exception as error:  # as in _start_wandb; it is not asked again
+            log.warning("wandb stopped, metrics.jsonl is complete without it: %s", error)
+            self._run = None
 
 
 def _plain(value: float) -> float | None:

@@ -12,9 +12,8 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from accelerate import Accelerator
@@ -23,11 +22,13 @@ from torch import Tensor, nn
 from ..core.batch import Batch
 from ..core.errors import AnimeflowError, ConfigError
 from ..core.log import progress
+from ..model.protocol import Backbone
 from ..optim.adamw import AdamW
 from ..optim.ema import EMA
 from ..optim.schedule import Schedule
 from ..recipe.protocol import LossReport, Recipe
 from . import checkpoint
+from .settings import Progress, Settings
 from .telemetry import Telemetry
 from .tracker import Tracker
 
@@ -56,52 +57,6 @@ class Hook(Protocol):
         """Runs on every process with the averaged weights applied; what it returns is logged."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How long and how.
-
-    Args:
-        images: length of the run.
-        precision: "fp32" or "bf16" (autocast over float32 weights). fp16 is refused.
-        clip: global gradient norm above which gradients are scaled down; 0 turns it off.
-        ema_half_life_images: of the weight average.
-        log_every_images, checkpoint_every_images: rhythm. A checkpoint is also written at the end.
-        keep_checkpoints: how many stay on disk.
-        device: "auto", "cpu" or "cuda".
-    """
-
-    images: int
-    precision: str = "bf16"
-    clip: float = 1.0
-    ema_half_life_images: float = 4000.0
-    log_every_images: int = 500
-    checkpoint_every_images: int = 10_000
-    keep_checkpoints: int = 2
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.precision == "fp16":
-            raise ConfigError(
-                "precision fp16 is not offered",
-                where="train.precision",
-                why="activations of these transformers pass 65504 and fp16 turns them into NaN",
-                do="use train.precision=bf16",
-            )
-        if self.precision not in ("fp32", "bf16"):
-            raise ConfigError(f"unknown precision '{self.precision}'", where="train.precision", do="use fp32 or bf16")
-
-
-@dataclass
-class Progress:
-    """Where the run is. All of it is in every checkpoint."""
-
-    images_seen: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    skipped_steps: int = 0
-    hooks_done: dict[str, int] = field(default_factory=dict)
-
-
 class Trainer:
     """Trains `learner` with `recipe(learner)` over `steps` in `folder`. Raises AnimeflowError where the run cannot go on."""
 
@@ -119,6 +74,7 @@ class Trainer:
         hooks: Iterable[Hook] = (),
         identity: Mapping[str, Any] | None = None,
     ) -> None:
+        settings.require_device(cuda=torch.cuda.is_available())
         self.settings, self.schedule, self.steps, self.folder, self.tracker = settings, schedule, steps, folder, tracker
         self.accelerator = Accelerator(
             mixed_precision="bf16" if settings.precision == "bf16" else "no",
@@ -126,6 +82,8 @@ class Trainer:
         )
         self.device = self.accelerator.device
         self.learner = learner.to(device=self.device, dtype=torch.float32)
+        if settings.gradient_checkpointing:
+            cast(Backbone, self.learner).gradient_checkpointing()
         self.names = {parameter: name for name, parameter in self.learner.named_parameters()}
         self.optimizer = optim.build(self.learner)
         self.peak_lr = optim.lr
@@ -135,18 +93,21 @@ class Trainer:
         self.ema = EMA(self.learner, half_life_images=settings.ema_half_life_images)
         self.hooks = list(hooks)
         self.progress = Progress()
+        self.telemetry = Telemetry(self.device)
         self.identity = dict(identity or {})
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def run(self) -> Progress:
         """Train to the end, from wherever `resume` put us."""
-        telemetry = Telemetry(self.device)
+        telemetry = self.telemetry
+        telemetry.start()
         before, started = self.progress.seconds, time.perf_counter()
         last_log = self.progress.images_seen
         self.wrapped.train()
         if self.progress.images_seen == 0:
-            self._run_hooks()
+            with telemetry.paused():
+                self._run_hooks()
         with progress("training", self.settings.images) as advance, contextlib.closing(_Timed(self.steps)) as timed:
             advance(self.progress.images_seen)
             while self.progress.images_seen < self.settings.images:
@@ -160,13 +121,17 @@ class Trainer:
                 telemetry.add(reports[0].loss_B[:0], reports[0].t_B[:0], global_images=count, wait_s=wait_s)
                 if self._crossed(last_log, self.settings.log_every_images) or self.finished:
                     last_log = self.progress.images_seen
-                    values = telemetry.flush(lambda total: self.accelerator.reduce(total, reduction="sum"))
+                    values = telemetry.flush(self._sum)
                     extra = {"train/grad_norm": float(grad_norm), "optim/lr": lr, "time/seconds": self.progress.seconds}
                     self.tracker.log(self.progress.images_seen, self.progress.step, values | extra)
-                self._run_hooks()
-                if self.finished or self._due("checkpoint", self.settings.checkpoint_every_images):
-                    self.save()
+                with telemetry.paused():
+                    self._run_hooks()
+                    if self.finished or self._due("checkpoint", self.settings.checkpoint_every_images):
+                        self.save()
         return self.progress
+
+    def _sum(self, values: Tensor) -> Tensor:
+        return self.accelerator.reduce(values, reduction="sum")
 
     @property
     def finished(self) -> bool:
@@ -217,11 +182,11 @@ class Trainer:
     # -- rhythm --------------------------------------------------------------------------------------------------------
 
     def _crossed(self, last: int, every: int) -> bool:
-        return self.progress.images_seen // every > last // every
+        return every > 0 and self.progress.images_seen // every > last // every
 
     def _due(self, name: str, every: int) -> bool:
         """Once per `every` images, also over a resume: when it was last done is a part of the progress."""
-        if not every or not self._crossed(self.progress.hooks_done.get(name, 0), every):
+        if not self._crossed(self.progress.hooks_done.get(name, 0), every):
             return False
         self.progress.hooks_done[name] = self.progress.images_seen
         return True
@@ -243,14 +208,19 @@ class Trainer:
 
     def save(self) -> Path | None:
         """Write a checkpoint from the main process; the others wait until it is whole."""
-        folder = None
+        folder, measured = None, self.telemetry.state_dict(self._sum)
         if self.accelerator.is_main_process:
             tensors = {
                 "learner": self.learner.state_dict(),
                 "optimizer": checkpoint.flatten_optimizer(self.optimizer, self.names),
                 "ema": self.ema.state_dict(),
             }
-            state = {"progress": vars(self.progress), "steps": self.steps.state_dict(), "identity": self.identity}
+            state = {
+                "progress": vars(self.progress),
+                "telemetry": measured,
+                "steps": self.steps.state_dict(),
+                "identity": self.identity,
+            }
             folder = checkpoint.save(
                 self.folder / "checkpoints",
                 self.progress.images_seen,
@@ -260,6 +230,19 @@ class Trainer:
             )
         self.accelerator.wait_for_everyone()
         return folder
+
+    def start_anew(self) -> None:
+        """Begin at no images in a folder without checkpoints. Raises ConfigError when there are some: two runs in one folder would
+        mix their lines and throw away each other's checkpoints."""
+        folders = checkpoint.list_folders(self.folder / "checkpoints")
+        if folders:
+            raise ConfigError(
+                f"this run folder holds checkpoints up to {int(folders[-1].name):,} images",
+                where=str(self.folder),
+                why="a run that starts anew in it would mix with the one that is there",
+                do="choose another name=..., or set train.resume=true to go on, or delete the folder",
+            )
+        self.tracker.rewind(-1)
 
     def resume(self) -> bool:
         """Continue from the newest checkpoint that verifies; False when there is none. Raises ConfigError when it is of another
@@ -275,6 +258,8 @@ class Trainer:
         self.ema.load_state_dict(tensors["ema"])
         self.progress = Progress(**state["progress"])
         self.steps.load_state_dict(state["steps"])
+        if "telemetry" in state:  # format 1 began without it
+            self.telemetry.load_state_dict(state["telemetry"], holder=self.accelerator.is_main_process)
         self.tracker.rewind(self.progress.images_seen)
         log.info("resumed from %s", folder)
         return True
