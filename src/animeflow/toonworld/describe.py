@@ -44,7 +44,10 @@ def prompt(scene: Scene, style: str = "tags", *, language: str = "en") -> str:
     if style != "tags":
         raise ConfigError(f"unknown prompt style '{style}'", do="choose tags or sentence")
     found = tags(scene)
-    order = [*found["general"][:2], *found["character"], *found["copyright"], *found["artist"], *found["general"][2:]]
+    # The scene before the figures: a text encoder cuts long prompts at their end, where one figure more is the least loss.
+    whole = [scene.background, scene.lighting]
+    figures = [tag for tag in found["general"][2:] if tag not in whole]
+    order = [*found["general"][:2], *found["character"], *found["copyright"], *found["artist"], *whole, *figures]
     return ", ".join(tag.replace("_", " ") for tag in order)
 
 

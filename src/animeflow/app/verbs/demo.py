@@ -95,7 +95,7 @@ def _compare(config: dict[str, Any]) -> None:
 
     height, width = sample_size(config, buckets(Workspace.of(config)))
     exported = exported_family(config, config["sample"]["source"])
-    compare_solvers(config, exported, height=height, width=width, count=config["evaluate"]["quick_prompts"])
+    compare_solvers(config, exported, height=height, width=width, count=config["evaluate"]["quick_prompts"] // 2)
 
 
 def _codec_report(config: dict[str, Any]) -> None:
