@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from ..core.files import sha256_file
 from ..core.log import progress
 from ..image.picture import Limits
 from ..text.blocklist import Blocklist
@@ -31,7 +32,7 @@ class IngestReport:
     """What became of everything a source found: `found == added + known + sum(rejected)`.
 
     Attributes:
-        updated: those of `known` whose facts had changed.
+        updated: those of `known` whose facts, or the name of whose file, had changed.
         decoded: files that were opened; the others were unchanged since an earlier run or refused unopened.
         notes: harmless oddities of decoded files, such as a broken colour profile.
     """
@@ -48,7 +49,7 @@ class IngestReport:
 
     def lines(self) -> list[str]:
         """The report for a person, one line each."""
-        known = f"{self.known:,} known" + (f" ({self.updated:,} with new facts)" if self.updated else "")
+        known = f"{self.known:,} known" + (f" ({self.updated:,} with new facts or a new path)" if self.updated else "")
         lines = [
             f"{self.source}: {self.found:,} found = {self.added:,} added + {known} + {self.rejected.total():,} rejected",
             f"  {self.decoded:,} decoded in {self.seconds:.1f} s",
@@ -91,7 +92,8 @@ def ingest(
             run.take(window, pool)
             advance(len(window))
             run.save_sometimes()
-        run.save()
+        run.settle()
+        run.save(final=True)
     run.report.seconds = time.monotonic() - started
     return run.report
 
@@ -113,9 +115,10 @@ class _Run:
         self.seen = Seen(catalogue.folder / "seen.parquet", limits)
         self.saved_at = 0
         self.paths: set[str] = set()
+        self.elsewhere: list[tuple[Candidate, Checked]] = []
 
-    def save(self) -> None:
-        self.catalogue.commit()
+    def save(self, *, final: bool = False) -> None:
+        self.catalogue.commit(final=final)
         self.seen.save()
 
     def save_sometimes(self) -> None:
@@ -167,9 +170,8 @@ class _Run:
 
     def _reject(self, candidate: Candidate, reason: str, detail: str) -> None:
         path = self.catalogue.stored_path(candidate.path)
-        sha = self.catalogue.sha_at(path)
-        if sha is not None and reason != "named_twice":  # it was good once: now broken, or blocked
-            self.catalogue.remove(sha)
+        if reason != "named_twice":  # if it was good once, it is now broken, blocked or another picture
+            self.catalogue.displace(path)
         self.catalogue.reject(Rejection(path, reason, detail, self.name))
         self.report.rejected[reason] += 1
 
@@ -177,12 +179,37 @@ class _Run:
         post = self._post(candidate, checked)
         first = self.catalogue.path_of(post.sha256)
         if first is not None and first != post.path:
-            self._reject(candidate, "duplicate_file", f"same bytes as {first}")
+            self.catalogue.displace(post.path)
+            self.elsewhere.append((candidate, checked))
             return
         verdict = next(iter(self.catalogue.add([post])))
         self.report.added += verdict == "added"
         self.report.known += verdict != "added"
         self.report.updated += verdict == "updated"
+
+    def settle(self) -> None:
+        """When every file has been seen: bytes that are known under another path are a second copy, or a file that was renamed."""
+        for candidate, checked in self.elsewhere:
+            first = self.catalogue.path_of(checked.sha256)
+            if first is not None and self._still_at(first, checked.sha256):
+                self._reject(candidate, "duplicate_file", f"same bytes as {first}")
+                continue
+            self.catalogue.move(self._post(candidate, checked))
+            self.report.known += 1
+            self.report.updated += 1
+
+    def _still_at(self, path: str, sha256: str) -> bool:
+        """Whether the post of these bytes still has its file. What this run has seen is not read again."""
+        if not self.catalogue.has_home(sha256):
+            return False
+        if path in self.paths:
+            return True
+        file = self.catalogue.root / path
+        try:
+            seen = self.seen.get(path, file)
+            return (seen.sha256 if seen else sha256_file(file)) == sha256
+        except OSError:
+            return False
 
     def _post(self, candidate: Candidate, checked: Checked) -> Post:
         facts, uid = candidate.facts, uid_of(checked.sha256)

@@ -59,6 +59,7 @@ class Catalogue:
         self._path_of: dict[str, str] = {}  # sha256 -> path
         self._sha_at: dict[str, str] = {}  # path -> sha256
         self._digest_of: dict[str, str] = {}
+        self._homeless: set[str] = set()  # sha256 of posts whose file is now another one
         self._new: dict[str, Post] = {}
         self._changed: dict[str, Post | None] = {}  # None: removed
         self._rejected: list[Rejection] = self._read_rejected()
@@ -92,6 +93,10 @@ class Catalogue:
         """sha256 of the post with this stored path."""
         return self._sha_at.get(path)
 
+    def has_home(self, sha256: str) -> bool:
+        """Whether the file of a post still counts as its own, as far as `add` and `displace` were told."""
+        return sha256 not in self._homeless
+
     # changing --------------------------------------------------------------------------------------------------------
 
     def add(self, posts: Iterable[Post]) -> Counter[str]:
@@ -107,15 +112,17 @@ class Catalogue:
     def _add(self, post: Post) -> str:
         first = self._path_of.get(post.sha256)
         if first is not None and first != post.path:
+            if not self.has_home(post.sha256):
+                self.move(post)
+                return "updated"
             self.reject(Rejection(post.path, "duplicate_file", f"same bytes as {first}", post.source))
             return "duplicate_file"
         if first == post.path:
             if self._digest_of[post.sha256] == post.digest():
+                self._settle(post)
                 return "known"
             self._store(post, self._new if post.sha256 in self._new else self._changed)
             return "updated"
-        if (older := self._sha_at.get(post.path)) is not None:  # the file was replaced by another picture
-            self.remove(older)
         if self._changed.get(post.sha256, post) is None:  # removed and back again
             self._store(post, self._changed)
         else:
@@ -124,13 +131,35 @@ class Catalogue:
 
     def _store(self, post: Post, place: dict[str, Post] | dict[str, Post | None]) -> None:
         place[post.sha256] = post
-        self._path_of[post.sha256] = post.path
-        self._sha_at[post.path] = post.sha256
         self._digest_of[post.sha256] = post.digest()
+        self._settle(post)
+
+    def _settle(self, post: Post) -> None:
+        """Give the post's file to it; a post that had it until now is homeless."""
+        before = self._path_of.get(post.sha256, post.path)
+        if before != post.path and self._sha_at.get(before) == post.sha256:
+            del self._sha_at[before]
+        if self._sha_at.get(post.path, post.sha256) != post.sha256:
+            self._homeless.add(self._sha_at[post.path])
+        self._path_of[post.sha256], self._sha_at[post.path] = post.path, post.sha256
+        self._homeless.discard(post.sha256)
+
+    def move(self, post: Post) -> None:
+        """The same picture at another path: its file was renamed. The row keeps its place in the table."""
+        self._store(post, self._new if post.sha256 in self._new else self._changed)
+
+    def displace(self, path: str) -> None:
+        """The file at `path` is no longer that of its post, if it has one. Unless it turns up elsewhere (`move`, or `add` with the
+        same path) before the next final commit, the post goes."""
+        if (sha := self._sha_at.pop(path, None)) is not None:
+            self._homeless.add(sha)
 
     def remove(self, sha256: str) -> None:
         """Take a post out. Say why with `reject`."""
-        self._sha_at.pop(self._path_of.pop(sha256))
+        path = self._path_of.pop(sha256)
+        if self._sha_at.get(path) == sha256:
+            del self._sha_at[path]
+        self._homeless.discard(sha256)
         del self._digest_of[sha256]
         if self._new.pop(sha256, None) is None:
             self._changed[sha256] = None
@@ -189,8 +218,13 @@ class Catalogue:
 
     # writing ---------------------------------------------------------------------------------------------------------
 
-    def commit(self) -> bool:
-        """Write what changed, each file whole or not at all; False when nothing did, and then no file is touched."""
+    def commit(self, *, final: bool = True) -> bool:
+        """Write what changed, each file whole or not at all; False when nothing did, and then no file is touched.
+
+        `final` drops the posts whose file is no longer theirs; a commit in between keeps them, for it may yet turn up.
+        """
+        for sha in sorted(self._homeless) if final else ():
+            self.remove(sha)
         rows_changed = bool(self._new or self._changed) or not self._file("catalogue.parquet").exists()
         rejected = "".join(json.dumps(vars(r), ensure_ascii=False, sort_keys=True) + "\n" for r in self.rejections)
         rejected_changed = (
@@ -229,6 +263,8 @@ class Catalogue:
                 do="remove the folder and run the verb again",
             ) from error
         for sha, path, digest in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            if path in self._sha_at:  # a run was killed before it had seen all files that changed places
+                self._homeless.add(self._sha_at[path])
             self._path_of[sha], self._sha_at[path], self._digest_of[sha] = path, sha, digest
 
     def _read_rejected(self) -> list[Rejection]:
