@@ -126,7 +126,9 @@ def test_danbooru_finds_files_by_md5_id_path_and_content(tmp_path, form):
             "object": json.dumps({"posts": posts}),
         }[form]
     )
-    found = list(DanbooruSource(file, pictures=tmp_path / "pictures"))
+    source = DanbooruSource(file, pictures=tmp_path / "pictures")
+    found = list(source)
+    assert len(source) == len(found) == 9, "files that belong to no post are candidates too"
     good = {candidate.facts.source_id: candidate for candidate in found if candidate.reason is None}
     assert set(good) == {"11", "22", "33", "44"}
     assert good["33"].path.name == "no name at all.png" and good["44"].path.name == "given.png"

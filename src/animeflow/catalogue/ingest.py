@@ -85,7 +85,7 @@ def ingest(
     number = os.cpu_count() or 1 if workers is None else workers
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(Pool(number)) if number > 0 else None
-        advance = stack.enter_context(progress(f"catalogue {source.name}", _length(source)))
+        advance = stack.enter_context(progress(f"catalogue {source.name}", _length(source, catalogue)))
         own = catalogue.folder  # a catalogue kept among the pictures does not list itself
         outside = (candidate for candidate in source if not candidate.path.absolute().is_relative_to(own))
         for window in _windows(outside, WINDOW):
@@ -235,7 +235,10 @@ class _Run:
         )
 
 
-def _length(source: Source) -> int | None:
+def _length(source: Source, catalogue: Catalogue) -> int | None:
+    """How many candidates there will be, None when that is not known without reading them."""
+    if catalogue.folder.is_relative_to(source.root.absolute()):
+        return None  # its own files are among those that the source counts
     return operator.length_hint(source) or None
 
 

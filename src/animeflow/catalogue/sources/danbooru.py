@@ -47,18 +47,9 @@ class DanbooruSource:
         self.root = Path(pictures) if pictures is not None else self.file.parent
 
     def __iter__(self) -> Iterator[Candidate]:
-        pictures = [file for file in self._files if is_picture(file)]
-        by_name = self._by_name(pictures)
-        found: dict[int, Path] = {}
         for number, post in enumerate(self._posts):
-            file = self._named(post) or next((by_name[key] for key in _keys(post) if key in by_name), None)
-            if file is not None:
-                found[number] = file
-        taken = set(found.values())
-        self._find_by_content(found, [file for file in pictures if file not in taken])
-        for number, post in enumerate(self._posts):
-            if number in found:
-                yield Candidate(found[number], read_post(post, self.site, before_2022=self.before_2022))
+            if number in self._found:
+                yield Candidate(self._found[number], read_post(post, self.site, before_2022=self.before_2022))
             else:
                 detail = (
                     "no file with its md5, id or path"
@@ -66,10 +57,24 @@ class DanbooruSource:
                     else "the post names no file (restricted or deleted)"
                 )
                 yield Candidate(self.root / f"post {post.get('id', number)}", reason="missing_picture", detail=detail)
-        yield from self._left_over(pictures, set(found.values()))
+        yield from self._left_over()
 
     def __len__(self) -> int:
-        return len(self._posts)
+        """Candidates: the posts, and the files that belong to none."""
+        return len(self._posts) + len(set(self._files) - set(self._found.values()))
+
+    @cached_property
+    def _found(self) -> dict[int, Path]:
+        """The file of each post, by the post's place in the dump."""
+        by_name = self._by_name(self._pictures)
+        found: dict[int, Path] = {}
+        for number, post in enumerate(self._posts):
+            file = self._named(post) or next((by_name[key] for key in _keys(post) if key in by_name), None)
+            if file is not None:
+                found[number] = file
+        taken = set(found.values())
+        self._find_by_content(found, [file for file in self._pictures if file not in taken])
+        return found
 
     @cached_property
     def _posts(self) -> list[dict[str, Any]]:
@@ -91,6 +96,10 @@ class DanbooruSource:
     @cached_property
     def _files(self) -> list[Path]:
         return [file for file in files_in(self.root) if file.absolute() != self.file.absolute()]
+
+    @cached_property
+    def _pictures(self) -> list[Path]:
+        return [file for file in self._files if is_picture(file)]
 
     def _named(self, post: Mapping[str, Any]) -> Path | None:
         """The file that the post names, if it lies inside the folder."""
@@ -121,12 +130,12 @@ class DanbooruSource:
             if (number := wanted.pop(digest, None)) is not None:
                 found[number] = file
 
-    def _left_over(self, pictures: list[Path], taken: set[Path]) -> Iterator[Candidate]:
-        known = set(pictures)
+    def _left_over(self) -> Iterator[Candidate]:
+        taken, pictures = set(self._found.values()), set(self._pictures)
         for file in self._files:
             if file in taken:
                 continue
-            if file in known:
+            if file in pictures:
                 yield Candidate(file, reason="missing_metadata", detail="no post has its md5, id or path")
             else:
                 yield Candidate(file, reason="unknown_format", detail=not_a_picture(file))
