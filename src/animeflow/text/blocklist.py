@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from importlib import resources
 
+from ..core.errors import ConfigError
+
 _LOOSE = re.compile(r"[\s_\-‐-―・.'’*~]+")
 _HIRAGANA = {code: code + 0x60 for code in range(0x3041, 0x3097)}  # to katakana
 # Runs of one script: a word of a sentence in Latin, katakana, hiragana, Han or Hangul letters.
@@ -43,6 +45,17 @@ class Blocklist:
         forms = set(self._forms)
         while new := {surface for surface, name in pairs if name in forms} - forms:
             forms |= new
+        return Blocklist(forms)
+
+    def with_tags(self, names: Iterable[str]) -> Blocklist:
+        """With further forbidden tags. Raises ConfigError for a name that nothing could match."""
+        forms = set(self._forms)
+        for name in names:
+            if not isinstance(name, str) or not loose(name):
+                raise ConfigError(
+                    f"{name!r} is not a tag", where="blocklist", do="give a list of tags, numbers in quotes"
+                )
+            forms.add(loose(name))
         return Blocklist(forms)
 
     def blocked(self, tags: Iterable[str]) -> set[str]:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from ...core.errors import ConfigError
 from ..build import build
 from ..compose import compose
 from ..wiring import Workspace, source
@@ -22,15 +23,30 @@ def collect(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     from ...catalogue.ingest import ingest
     from ...catalogue.table import Catalogue
     from ...image.picture import Limits
+    from ...text.blocklist import Blocklist
 
     node, place = config["catalogue"], Workspace.of(config)
     limits = build(Limits, node["limits"], where="catalogue.limits")
+    if not isinstance(node["blocklist"], list):
+        raise ConfigError(
+            f"{node['blocklist']!r} is not a list of tags",
+            where="catalogue.blocklist",
+            do="write [one_tag,another_tag]",
+        )
+    blocklist = Blocklist.default().with_tags(node["blocklist"])
     pictures = source(config)
     if dry_run:
         log.info("would read %s into %s (%d candidates)", node["root"], place.catalogue, sum(1 for _ in pictures))
         return None
     catalogue = Catalogue(place.catalogue)
-    report = ingest(catalogue, pictures, workers=node["workers"], limits=limits, val_share=node["val_share"])
+    report = ingest(
+        catalogue,
+        pictures,
+        workers=node["workers"],
+        limits=limits,
+        val_share=node["val_share"],
+        blocklist=blocklist,
+    )
     for line in report.lines():
         log.info("%s", line)
     if report.rejected:
