@@ -19,6 +19,7 @@ from kill_driver import write
 
 from animeflow.core import files
 from animeflow.core.errors import ConfigError, DataError
+from animeflow.data.assign import select
 from animeflow.data.manifest import Manifest, key
 from animeflow.data.reader import ShardSet, stream
 from animeflow.data.shard import write_shards
@@ -170,6 +171,21 @@ def test_in_equals_written_plus_rejected_with_reasons(tmp_path: Path):
     assert manifest.found == 15 == manifest.written + len(manifest.rejected)
     assert manifest.reasons == {"too_small": 1, "missing_file": 1, "changed_file": 1, "truncated": 1, "twice": 1}
     assert Manifest.read(tmp_path / "out") == manifest and len(ShardSet(tmp_path / "out")) == 10
+
+
+def test_pictures_that_would_lose_too_much_to_the_crop_are_listed(tmp_path: Path):
+    posts = make_posts(tmp_path / "p", 6)
+    panorama = replace(posts[5], uid=1, width=5842, height=720)
+    options = {"root": tmp_path / "p", "max_samples": 4}
+    manifest = write_shards([*posts[:5], panorama], PLAN, tmp_path / "out", max_crop=0.5, **options)
+    assert [(r.path, r.reason) for r in manifest.rejected] == [(panorama.path, "too_cropped")]
+    assert "720x5842 would lose 82% of its area to the crop for 32x48" in manifest.rejected[0].detail
+    assert manifest.config["shard"]["max_crop"] == 0.5 and manifest.written == 5
+    exact = replace(posts[0], uid=2, width=128, height=64)  # resized to 32x64, of which a quarter goes
+    for share, kept in ((0.25, 1), (0.249, 0)):
+        assert sum(map(len, select([exact], PLAN, max_crop=share)[0].values())) == kept
+    with pytest.raises(ConfigError, match="not a share"):
+        write_shards(posts, PLAN, tmp_path / "out", max_crop=1.5, **options)
 
 
 def test_a_changed_fact_rewrites_only_its_shard(tmp_path: Path):

@@ -11,6 +11,7 @@ from ..catalogue.post import Post
 from ..core import files
 from ..core.errors import ConfigError
 from ..image.bucket import Bucket, BucketPlan
+from ..image.resize import plan_crop
 from .manifest import Rejection
 
 NAME = r"\d+x\d+-\d{5,}"
@@ -47,10 +48,21 @@ def facts_of(post: Post) -> dict[str, Any]:
     return {**facts, "uid": f"{post.uid:016x}"}
 
 
+def cropped(post: Post, bucket: Bucket) -> float:
+    """Share of the resized picture's area that the crop to `bucket` cuts away."""
+    crop = plan_crop(post.height, post.width, bucket)
+    return 1 - bucket.height * bucket.width / (crop.resized_height * crop.resized_width)
+
+
 def select(
-    posts: Iterable[Post], plan: BucketPlan, *, max_upscale: float, min_side: int
+    posts: Iterable[Post], plan: BucketPlan, *, max_upscale: float = 1.0, min_side: int = 0, max_crop: float = 1.0
 ) -> tuple[dict[Bucket, list[Post]], list[Rejection]]:
-    """Posts by bucket, sorted by uid, and those that are too small or come a second time."""
+    """Posts by bucket, sorted by uid, and those that are too small, would lose too much to the crop or come a second time.
+
+    The options are those of `write_shards`. Raises ConfigError when `max_crop` is not a share.
+    """
+    if not 0 <= max_crop <= 1:
+        raise ConfigError(f"max_crop={max_crop} is not a share", where="data.shard.max_crop", do="choose 0 to 1")
     kept: dict[Bucket, list[Post]] = defaultdict(list)
     rejected: list[Rejection] = []
     seen: set[int] = set()
@@ -66,6 +78,9 @@ def select(
         elif enlarged > max_upscale * (1 + 1e-9):
             detail = f"{post.height}x{post.width} would be enlarged {enlarged:.2f} times for {bucket}"
             rejected.append(Rejection(post.uid, post.path, "too_small", detail))
+        elif (lost := cropped(post, bucket)) > max_crop + 1e-9:
+            detail = f"{post.height}x{post.width} would lose {lost:.0%} of its area to the crop for {bucket}"
+            rejected.append(Rejection(post.uid, post.path, "too_cropped", detail))
         else:
             kept[bucket].append(post)
         seen.add(post.uid)

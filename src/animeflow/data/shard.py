@@ -42,6 +42,7 @@ def write_shards(
     max_samples: int = 2048,
     max_upscale: float = 1.0,
     min_side: int = 0,
+    max_crop: float = 1.0,
     limits: Limits | None = None,
     workers: int = 0,
     config: Mapping[str, Any] | None = None,
@@ -56,7 +57,8 @@ def write_shards(
         max_samples: nor does any hold more samples.
         max_upscale: pictures that would have to be enlarged more than this are rejected as `too_small`.
         min_side: pictures whose shorter side has fewer pixels are rejected as `too_small`.
-        limits: of the decoder.
+        max_crop: pictures that would lose a larger share of their resized area to the crop are rejected as `too_cropped`.
+        limits: of the decoder; those under which the pictures were catalogued.
         workers: processes that decode; 0 decodes in this one.
         config: recorded in the manifest beside these settings.
     Raises:
@@ -66,7 +68,7 @@ def write_shards(
     out, limits, posts = Path(out), limits or Limits(), list(posts)
     red, green, blue = background
     decisive = {"background": list(background), "limits": asdict(limits), "version": VERSION}
-    kept, rejected = select(posts, plan, max_upscale=max_upscale, min_side=min_side)
+    kept, rejected = select(posts, plan, max_upscale=max_upscale, min_side=min_side, max_crop=max_crop)
     shards = list(assign(kept, max_bytes=max_bytes, max_samples=max_samples, settings=decisive))
 
     def task(shard: Assignment, post: Post) -> Task:
@@ -88,7 +90,8 @@ def write_shards(
         config={
             **(config or {}),
             "shard": {**decisive, "max_bytes": max_bytes, "max_samples": max_samples,
-                      "max_upscale": max_upscale, "min_side": min_side, "buckets": [str(b) for b in plan.buckets]},
+                      "max_upscale": max_upscale, "min_side": min_side, "max_crop": max_crop,
+                      "buckets": [str(b) for b in plan.buckets]},
         },
     )  # fmt: skip
     return _commit(out, shards, manifest, rows)
@@ -108,7 +111,7 @@ def _check_conservation(posts: list[Post], rows: list[SampleRow], rejected: list
         first = rejected[0]
         raise DataError(
             f"none of {len(posts)} pictures could be used; the first: {first.reason}, {first.detail}",
-            where=first.path, do="check the picture root, the bucket plan and max_upscale",
+            where=first.path, do="check the picture root, the bucket plan, max_upscale and max_crop",
         )  # fmt: skip
 
 

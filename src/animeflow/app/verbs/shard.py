@@ -23,14 +23,14 @@ def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     """The manifest of what was written."""
     from ...catalogue.table import Catalogue
     from ...data.shard import write_shards
+    from ...image.picture import Limits
 
     place, plan = Workspace.of(config), bucket_plan(config)
     catalogue = Catalogue(place.catalogue)
     if not len(catalogue):
         raise DataError("the catalogue is empty", where=str(place.catalogue), do="run 'animeflow catalogue' first")
     if dry_run:
-        _tell(Counter(str(plan.assign(post.height, post.width)) for post in catalogue.posts()))
-        return None
+        return _foresee(config, catalogue.posts(), plan)
     manifest = build(
         write_shards,
         config["data"]["shard"],
@@ -39,17 +39,38 @@ def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
         plan=plan,
         out=place.shards,
         root=catalogue.root,
+        limits=build(Limits, config["catalogue"]["limits"], where="catalogue.limits"),
+        config=_recorded(config),
     )
     _tell({name: facts["samples"] for name, facts in manifest.buckets.items()})
-    reasons = Counter(rejection.reason for rejection in manifest.rejected)
-    log.info(
-        "%s in = %s written + %s rejected %s",
-        *map("{:,}".format, (manifest.found, manifest.written, len(manifest.rejected))),
-        dict(reasons) or "",
-    )
+    log.info("%s", _account(manifest.found, manifest.written, manifest.rejected, "written"))
     return manifest
 
 
-def _tell(buckets: dict[str, int] | Counter[str]) -> None:
-    for name, count in sorted(buckets.items(), key=lambda item: -item[1]):
+def _foresee(config: dict[str, Any], posts: list[Any], plan: Any) -> None:
+    """Say what would be written, as far as sizes tell: no picture is opened."""
+    from ...data.assign import select
+
+    options = ("max_upscale", "min_side", "max_crop")
+    node = {key: value for key, value in config["data"]["shard"].items() if key in options}
+    kept, rejected = build(select, node, where="data.shard", posts=posts, plan=plan)
+    _tell({str(bucket): len(part) for bucket, part in kept.items()})
+    log.info("%s", _account(len(posts), len(posts) - len(rejected), rejected, "that would be decoded and written"))
+
+
+def _recorded(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings that made the shards, for their manifest: none that names a place, none that changes no byte."""
+    shard = {key: value for key, value in config["data"]["shard"].items() if key != "workers"}
+    limits = config["catalogue"]["limits"]
+    return {"data": {"shard": shard, "bucket": config["data"]["bucket"]}, "catalogue": {"limits": limits}}
+
+
+def _account(found: int, written: int, rejected: Sequence[Any], fate: str) -> str:
+    reasons = Counter(rejection.reason for rejection in rejected)
+    listed = f" ({', '.join(f'{name} {n:,}' for name, n in reasons.most_common())})" if reasons else ""
+    return f"{found:,} in = {written:,} {fate} + {len(rejected):,} rejected{listed}"
+
+
+def _tell(buckets: dict[str, int]) -> None:
+    for name, count in sorted(buckets.items(), key=lambda item: (-item[1], item[0])):
         log.info("bucket %-10s %9s pictures", name, f"{count:,}")
