@@ -66,10 +66,6 @@ class CacheReport:
     def encoded(self) -> int:
         return self.latents_encoded + self.texts_encoded
 
-    @property
-    def reused(self) -> int:
-        return self.latents_reused + self.texts_reused
-
 
 @dataclass(frozen=True)
 class _Wanted:
