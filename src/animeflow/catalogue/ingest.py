@@ -49,7 +49,7 @@ class IngestReport:
 
     def lines(self) -> list[str]:
         """The report for a person, one line each."""
-        known = f"{self.known:,} known" + (f" ({self.updated:,} with new facts or a new path)" if self.updated else "")
+        known = f"{self.known:,} known" + (f" ({self.updated:,} with new facts)" if self.updated else "")
         lines = [
             f"{self.source}: {self.found:,} found = {self.added:,} added + {known} + {self.rejected.total():,} rejected",
             f"  {self.decoded:,} decoded in {self.seconds:.1f} s",
