@@ -142,9 +142,13 @@ def test_shards_hold_every_picture_once_or_say_why_not(journey: Journey) -> None
     refused = [rejection.uid for rejection in manifest.rejected]
     assert sorted(written + refused) == sorted(posts)
     assert manifest.found == PICTURES == len(written) + len(refused)
-    for rejection in manifest.rejected:  # icons and bars of a user interface, in this set
-        assert rejection.reason == "too_small"
-        assert min(posts[rejection.uid].width, posts[rejection.uid].height) < 128, rejection.path
+    assert set(manifest.reasons) == {"too_small", "too_cropped"}
+    for rejection in manifest.rejected:  # icons and bars of a user interface, and a panorama, in this set
+        post = posts[rejection.uid]
+        if rejection.reason == "too_small":
+            assert min(post.width, post.height) < 128, rejection.path
+        else:
+            assert max(post.width, post.height) > 4 * min(post.width, post.height), rejection.path
     assert f"{PICTURES} in = {len(written)} written + {len(refused)} rejected" in journey.printed["shard"]
 
 
@@ -247,7 +251,8 @@ def test_a_short_run_stays_finite_and_leaves_checkpoint_and_record(journey: Jour
     assert images == 48 and all(bool(torch.isfinite(p).all()) for p in fam.backbone().parameters())
     record = files.read_json(journey.run / "record.json")
     assert record["images_seen"] == 48 and record["parts"]["codec"] == fam.codec().fingerprint
-    assert record["data"]["rejected"]["too_small"] == len(Manifest.read(journey.set / "shards").rejected)
+    reasons = Manifest.read(journey.set / "shards").reasons
+    assert {reason: record["data"]["rejected"][reason] for reason in reasons} == reasons
 
 
 def test_exports_give_back_the_weights_and_their_pictures(
