@@ -303,6 +303,16 @@ def test_an_interrupted_commit_leaves_the_old_state(tmp_path, pictures, monkeypa
 
 
 @pytest.mark.slow
+def test_pictures_below_a_linked_root_are_stored_relative_to_it(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(b"")
+    (tmp_path / "link").symlink_to(tmp_path / "pictures")
+    for root in ("pictures", "link"):
+        catalogue = Catalogue(tmp_path / "catalogue", root=tmp_path / root)
+        for named in ("pictures", "link"):
+            assert catalogue.stored_path(tmp_path / named / "a.png") == "a.png"
+
+
 def test_real_pictures_are_all_accounted_for(tmp_path, test_data):
     images = test_data / "images"
     catalogue = Catalogue(tmp_path / "catalogue", root=images)

@@ -78,8 +78,9 @@ class Catalogue:
     def stored_path(self, file: Path) -> str:
         """How a file's path is written in the table."""
         file = Path(os.path.abspath(file))
-        inside = file.is_relative_to(self.root)
-        return str(PurePosixPath(file.relative_to(self.root) if inside else file))
+        # The root has its links resolved; a file named through one of them lies below it all the same.
+        place = file if file.is_relative_to(self.root) else file.parent.resolve() / file.name
+        return str(PurePosixPath(place.relative_to(self.root) if place.is_relative_to(self.root) else file))
 
     def file(self, post: Post) -> Path:
         """Where the picture of a post lies."""
