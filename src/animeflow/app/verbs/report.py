@@ -34,6 +34,15 @@ def show(config: dict[str, Any], *, overrides: Sequence[str] = (), dry_run: bool
     command = place.run / "command.json"
     words = files.read_json(command) if command.is_file() else list(overrides)
     preset = flat(compose([word for word in words if word.startswith("experiment=")]))
-    page = write_report(place.run, config=flat(config), preset=preset)
+    page = write_report(place.run, config=flat(config), preset=preset, extra=_price(config, place))
     log.info("report: %s", page)
     return page
+
+
+def _price(config: dict[str, Any], place: Workspace) -> dict[str, Any]:
+    """What the run cost at the price that the user gave, low to high; nothing without one."""
+    price, record = config["evaluate"]["price_per_hour"], place.run / "record.json"
+    if not price or not record.is_file():
+        return {}
+    hours = files.read_json(record)["device_hours"]
+    return {"price": {"low": price[0] * hours, "high": price[1] * hours, "currency": "(your price per device and hour)"}}
