@@ -45,4 +45,6 @@ def _price(config: dict[str, Any], place: Workspace) -> dict[str, Any]:
     if not price or not record.is_file():
         return {}
     hours = files.read_json(record)["device_hours"]
-    return {"price": {"low": price[0] * hours, "high": price[1] * hours, "currency": "(your price per device and hour)"}}
+    return {
+        "price": {"low": price[0] * hours, "high": price[1] * hours, "currency": "(your price per device and hour)"}
+    }
