@@ -10,7 +10,10 @@ from typing import Any
 
 from ..core.errors import ConfigError, did_you_mean
 from ..core.files import read_json
+from ..evaluate.run_folder import flat
 from .check import check_keys
+
+__all__ = ["choices", "compose", "compose_run", "config_folder", "flat", "flat_keys"]
 
 
 def config_folder() -> Path:
@@ -116,14 +119,3 @@ def flat_keys(node: dict, prefix: str = "") -> Iterator[str]:
         yield f"{prefix}{key}"
         if isinstance(value, dict):
             yield from flat_keys(value, f"{prefix}{key}.")
-
-
-def flat(node: dict, prefix: str = "") -> dict[str, Any]:
-    """Dotted keys to leaf values, for comparing two configs."""
-    out: dict[str, Any] = {}
-    for key, value in node.items():
-        if isinstance(value, dict) and value:
-            out |= flat(value, f"{prefix}{key}.")
-        else:
-            out[f"{prefix}{key}"] = value
-    return out

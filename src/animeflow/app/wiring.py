@@ -50,8 +50,7 @@ class Workspace:
 
 def use_threads(threads: int | None) -> None:
     """Set the CPU threads before torch makes its pool. What the environment says in OMP_NUM_THREADS wins (torchrun sets 1 for each
-    of several processes). Idle OpenMP threads sleep: on a busy machine spinning ones cost more than they give (a step of a small
-    transformer went from 1.3 s to 20 s)."""
+    of several processes). Idle OpenMP threads sleep: on a busy machine spinning ones stand in each other's way."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # pictures are spread over processes already
     if threads and "OMP_NUM_THREADS" not in os.environ:
