@@ -21,6 +21,10 @@ TextRow = Mapping[str, Tensor]
 This is what the cache stores; only the family's text tower knows its names."""
 
 
+Prompt = Sequence[tuple[str, float]]
+"""A prompt taken apart by `text.emphasis.parse`: pieces of plain text, each with its weight; 1.0 is no emphasis."""
+
+
 @runtime_checkable
 class Codec(Protocol):
     """Pixels to latents and back, frozen. `encode` gives the mode of the posterior: no draw, so a cache is exact."""
@@ -56,6 +60,10 @@ class TextTower(Protocol):
     def encode(self, captions: Sequence[str]) -> list[TextRow]:
         """One row per caption, on the CPU. What else is in the list never changes a row."""
 
+    def encode_weighted(self, prompts: Sequence[Prompt]) -> list[TextRow]:
+        """As `encode`, for prompts with emphasis: pieces are tokenized one by one, as ComfyUI does, and each token has the effect
+        of its weight that is this family's own. A prompt of one piece with weight 1.0 gives the row that `encode` gives."""
+
     def collate(self, rows: Sequence[TextRow], *, drop: Sequence[frozenset[str]] | None = None) -> Conditioning:
         """Rows of one batch -> Conditioning. `drop[i]` names the encoders whose part of row i becomes the family's null."""
 
@@ -76,11 +84,14 @@ class Backbone(Protocol):
 
 @dataclass(frozen=True)
 class SamplingDefaults:
-    """What the family's model card advises."""
+    """What the family's model card advises. `positive` is text to put before a prompt, for presets; nothing adds it unasked."""
 
     shift: float = 3.0
     cfg: float = 4.5
     steps: int = 28
+    solver: str = "euler"
+    schedule: str = "linear"
+    positive: str = ""
     negative: str = ""
 
 
@@ -91,6 +102,8 @@ class Layout(Protocol):
 
     name: str  # "diffusers", "single_file", "comfyui", ...
     has_backbone: bool  # text encoders alone have none, so there is nothing to read back
+    place: str  # for the model card: where its files go, e.g. "`ComfyUI/models/diffusion_models`"
+    example: str  # for the model card: code that loads them, Markdown; may be empty
 
     def write(
         self,
@@ -129,6 +142,7 @@ class Family(Protocol):
     flavour: str
     patch: int  # latent cells per token, along one side
     defaults: SamplingDefaults
+    model_spec: Mapping[str, str]  # for file headers: `architecture` and `implementation` of the Model Metadata Standard
 
     def backbone(self) -> nn.Module: ...
 
