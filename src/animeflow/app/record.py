@@ -13,7 +13,6 @@ from typing import Any
 from ..core import files
 from .compose import flat
 from .prompts import example_prompts, sample_size
-from .weights import TEXT_LENGTHS
 from .wiring import Workspace
 
 
@@ -38,7 +37,7 @@ def record_of(config: Mapping[str, Any], trainer: Any, fam: Any, steps: Any, ass
     from ..data.manifest import Manifest
 
     place, done = Workspace.of(config), trainer.progress
-    optimizer = {k: v for k, v in config["optim"].items() if k != "schedule"}
+    optimizer = {k: v for k, v in config["optim"].items() if k != "schedule" and v != {}}
     height, width = sample_size(config, assemble.index.buckets("train"))
     buckets = {name: len(uids) for name, uids in sorted(assemble.index.buckets("train").items())}
     seconds = round(done.seconds, 1)
@@ -49,7 +48,7 @@ def record_of(config: Mapping[str, Any], trainer: Any, fam: Any, steps: Any, ass
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "family": fam.name,
         "flavour": fam.flavour,
-        "base": "random weights" if config["model"]["weights"] is None else os.path.basename(str(config["model"]["weights"])),
+        "base": os.path.basename(str(config["model"].get("weights") or "random weights")),
         "resolution": f"{width}x{height}",
         "images_seen": done.images_seen,
         "steps": done.step,
@@ -61,7 +60,7 @@ def record_of(config: Mapping[str, Any], trainer: Any, fam: Any, steps: Any, ass
         "ema": {"half_life_images": config["train"]["ema_half_life_images"], "exported": config["export"]["weights"] == "ema"},
         "parts": {"codec": described["codec"], "text": described["text"]},
         "text_encoder": "frozen",
-        "text": {key: config["model"].get(key) for key in TEXT_LENGTHS} | {"variants": config["data"]["cache"]["variants"]},
+        "text": {key: config["model"].get(key) for key in fam.text_settings} | {"variants": config["data"]["cache"]["variants"]},
         "hardware": _hardware(trainer.device.type, trainer.accelerator.num_processes),
         "seconds": seconds,
         "device_hours": round(seconds * trainer.accelerator.num_processes / 3600, 4),

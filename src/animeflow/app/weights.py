@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConfigError, DataError
 from ..core.files import read_json
 from .wiring import Workspace, family
-
-TEXT_LENGTHS = ("t5_pad_policy", "t5_length", "clip_length")  # settings of the model that change every text feature
 
 
 def newest_checkpoint(config: Mapping[str, Any]) -> Path:
@@ -54,36 +52,20 @@ def _require_same_parts(fam: Any, identity: Mapping[str, Any]) -> None:
 
 
 def exported_family(config: Mapping[str, Any], source: str) -> Any:
-    """The family with weights read from an export: a diffusers folder brings codec and text encoders, with any other layout they
-    are the config's."""
-    path = Path(source)
+    """The family with weights read from an export: the parts that lie with them are read too, others are the config's."""
+    from ..model import registry
+
+    path, node = Path(source), config["model"]
     if not path.exists():
         raise ConfigError(f"{path} does not exist", where="sample.source", do="give 'run', or the path of an export")
-    weights = _weights_in(path)
-    return family({**config, "model": {**config["model"], **_text_lengths(weights)}}, weights=weights)
+    make = registry.constructor(node["family"])
+    return family({**config, "model": {**node, **_recorded_text(path, make.text_settings), **make.weights_at(path)}})
 
 
-def _text_lengths(weights: Path) -> dict[str, Any]:
-    """The text lengths that an export of ours was trained with, from the record that lies above it; nothing for other folders."""
-    for folder in list(weights.parents)[:3]:
+def _recorded_text(path: Path, names: Sequence[str]) -> dict[str, Any]:
+    """The text settings that an export of ours was trained with, from the record in it or above; nothing for other folders."""
+    for folder in [path, *path.parents][:4]:
         if (folder / "record.json").is_file():
             told = read_json(folder / "record.json").get("text") or {}
-            return {key: told[key] for key in TEXT_LENGTHS if told.get(key) is not None}
+            return {key: told[key] for key in names if told.get(key) is not None}
     return {}
-
-
-def _weights_in(path: Path) -> Path:
-    """A file, a folder in diffusers' layout, or what an export folder of any layout holds."""
-    if path.is_file() or (path / "transformer").is_dir() or (path / "config.json").is_file():
-        return path
-    if (path / "diffusers").is_dir():
-        return path / "diffusers"
-    places = (path, path / "single_file", path / "checkpoints", path / "diffusion_models")
-    found = [file for place in places for file in sorted(place.glob("*.safetensors"))]
-    if len(found) != 1:
-        raise ConfigError(
-            f"{path} holds {len(found)} model files, need one",
-            where="sample.source",
-            do="give the file itself, or a folder that 'animeflow export' wrote",
-        )
-    return found[0]

@@ -12,8 +12,6 @@ from ..core.errors import ConfigError
 from .build import build, choose
 
 Config = Mapping[str, Any]
-CELLS = {"sd35": 16}
-"""Pixels along one side of a token, so that shards can be checked before there is a codec."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +60,7 @@ def use_threads(threads: int | None) -> None:
 
 def bucket_plan(config: Config) -> Any:
     from ..image.bucket import BucketPlan
+    from ..model import registry
 
     kinds: dict[str, Callable[..., Any]] = {
         "nekofantasia": BucketPlan.nekofantasia,
@@ -70,7 +69,7 @@ def bucket_plan(config: Config) -> Any:
         "explicit": BucketPlan.explicit,
     }
     plan = choose(kinds, config["data"]["bucket"], where="data.bucket")
-    cell = CELLS.get(config["model"]["family"], 1)
+    cell = registry.cell(config["model"]["family"])
     for bucket in plan:
         if bucket.height % cell or bucket.width % cell:
             raise ConfigError(
@@ -114,30 +113,20 @@ def optim(config: Config) -> tuple[Any, Any]:
     return choose({"adamw": AdamW}, node, where="optim"), schedule
 
 
-def family(config: Config, *, weights: Path | None = None) -> Any:
-    """The family that the config names; `weights` stands in for its own, for sampling from an export."""
-    from ..model.sd35.family import SD35
+def family(config: Config) -> Any:
+    """The family that the config names. The options `weights`, `codec` and `text` of a family name files or folders."""
+    from ..model import registry
 
     node = dict(config["model"])
-    families: dict[str, Callable[..., Any]] = {"sd35": SD35}
-    name = node.pop("family")
-    if name not in families:
-        known = ", ".join(families)
-        raise ConfigError(f"unknown family '{name}'", where="model.family", do=f"choose one of: {known}")
-    if weights is not None:
-        node |= (
-            {"weights": str(weights), "codec": None, "text": None}
-            if (weights / "vae").is_dir()
-            else {"weights": str(weights)}
-        )
+    make = registry.constructor(node.pop("family"))
     codec = node.get("codec")
-    if codec is not None and not Path(codec).is_dir():
+    if codec is not None and not Path(codec).exists():
         raise ConfigError(
             f"there is no codec in {codec}",
             where="model.codec",
             do="run 'animeflow codec' with the same settings to train a small one, or give the folder of a diffusers autoencoder",
         )
-    return build(families[name], node, where="model", seed=config["seed"])
+    return build(make, node, where="model", seed=config["seed"])
 
 
 def captions(config: Config) -> Any:

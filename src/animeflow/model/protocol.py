@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -142,7 +142,17 @@ class Family(Protocol):
     flavour: str
     patch: int  # latent cells per token, along one side
     defaults: SamplingDefaults
-    model_spec: Mapping[str, str]  # for file headers: `architecture` and `implementation` of the Model Metadata Standard
+    model_spec: Mapping[str, str]  # for file headers: `architecture`, `implementation` of the Model Metadata Standard
+    text_settings: tuple[str, ...]  # constructor options that change text features: recorded with a run and its exports
+
+    @staticmethod
+    def weights_at(path: Path) -> Mapping[str, Any]:
+        """Constructor options that read the weights lying at `path`, e.g. `{"weights": ..., "codec": None, "text": None}`: a file
+        or folder in any layout of the family, or an export with several of them, of which the one that brings most parts is
+        taken. An option is given only where what lies there decides it; None where the part lies with the weights.
+
+        Raises:
+            ConfigError: there is nothing of this family, or more than one thing."""
 
     def backbone(self) -> nn.Module: ...
 
@@ -156,4 +166,5 @@ class Family(Protocol):
         """Parameter counts without allocating memory (meta device)."""
 
     def describe(self) -> Mapping[str, str]:
-        """Identity for manifests and model cards: name, flavour, where weights came from, hashes."""
+        """Identity for manifests and model cards: name, flavour, where weights came from, and under `codec` and `text` the
+        fingerprints of these parts."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -89,6 +89,24 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a file on the CPU."""
     with open_tensors(path):
         return load_file(path)
+
+
+def only_file(path: Path, *, within: Sequence[str] = ("",)) -> Path:
+    """The safetensors file at `path`: itself, or the one in the first of the folders `within` it that holds any.
+
+    Raises:
+        ConfigError: there is none, or more than one.
+    """
+    if path.is_file():
+        return path
+    found = next((files for name in within if (files := sorted((path / name).glob("*.safetensors")))), [])
+    if len(found) != 1:
+        raise ConfigError(
+            f"found {len(found)} model files, need one",
+            where=str(path),
+            do="give the file itself, or a folder that 'animeflow export' wrote",
+        )
+    return found[0]
 
 
 def read_metadata(path: Path) -> dict[str, str]:

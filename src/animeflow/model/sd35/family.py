@@ -5,20 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ...core.errors import ConfigError
 from ..codec import KLCodec, TinyCodec, load_codec
 from ..protocol import Layout, PartSize, SamplingDefaults
+from ..tiny_tokenizers import default_words
 from ..toon_codec import untrained_codec
 from . import sizes
 from .backbone import Backbone
-from .load import check_flavour, stored_backbone, stored_shape
+from .load import check_flavour, find_weights, stored_backbone, stored_shape
 from .shapes import shape
 from .t5_length import T5Length
 from .text_tower import SD3TextTower
-from .tiny import default_words, tiny_tower
+from .tiny import tiny_tower
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,11 @@ class SD35:
     """
 
     name = "sd35"
+    model_spec: Mapping[str, str] = {
+        "architecture": "stable-diffusion-3.5",  # the standard's names end with the flavour
+        "implementation": "https://github.com/Stability-AI/sd3.5",  # whose key names the original layouts use
+    }
+    text_settings = ("t5_pad_policy", "t5_length", "clip_length")
 
     def __init__(
         self,
@@ -95,6 +102,12 @@ class SD35:
         self._backbone: Backbone | None = None
         self._codec: KLCodec | TinyCodec | None = None
         self._text: SD3TextTower | None = None
+
+    @staticmethod
+    def weights_at(path: Path) -> Mapping[str, Any]:
+        """Options that read what is at `path`: a pipeline folder brings codec and text encoders, another layout the backbone."""
+        found = find_weights(path)
+        return {"weights": str(found)} | ({"codec": None, "text": None} if (found / "vae").is_dir() else {})
 
     def backbone(self) -> Backbone:
         """The velocity network in float32.
@@ -213,3 +226,6 @@ class SD35:
         if isinstance(self._given_codec, KLCodec | TinyCodec) or (folder is None and self.flavour == "tiny"):
             return self.codec().num_parameters
         return sizes.codec_parameters(folder)
+
+
+FAMILY = SD35

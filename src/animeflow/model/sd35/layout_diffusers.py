@@ -27,12 +27,20 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 DIFFUSERS_T5_LENGTH = 256  # the pipeline's default
 PRIVATE = ("_name_or_path", "name_or_path")  # where a part was loaded from: a path of the machine that wrote the file
 
+EXAMPLE = """```python
+from diffusers import StableDiffusion3Pipeline
+
+pipe = StableDiffusion3Pipeline.from_pretrained("diffusers")
+```"""
+
 
 class DiffusersFolder:
     """`model_index.json` and one folder per part. A T5 that is not there is `null` in the index; the user
     then has to say `text_encoder_3=None, tokenizer_3=None`, as for every SD3 without T5, and diffusers puts zeros."""
 
     name = "diffusers"
+    place = "load the folder with diffusers"
+    example = EXAMPLE
     has_backbone = True
 
     def __init__(self, family: SD35Parts) -> None:

@@ -50,8 +50,8 @@ def layouts(family: SD35Parts) -> dict[str, Layout]:
     """Every layout of SD3.5 by name."""
     every: list[Layout] = [
         DiffusersFolder(family),
-        SingleFile(family, name="single_file", with_codec=True),
-        SingleFile(family, name="diffusion_only", with_codec=False),
+        SingleFile(family, name="single_file", with_codec=True, place="`ComfyUI/models/checkpoints`"),
+        SingleFile(family, name="diffusion_only", with_codec=False, place="`ComfyUI/models/diffusion_models`"),
         TextEncoders(family),
         ComfyUIFolder(family),
     ]
@@ -65,6 +65,8 @@ class SingleFile:
     family: SD35Parts
     name: str
     with_codec: bool
+    place: str = ""
+    example: str = ""
     has_backbone: bool = True
 
     def write(
@@ -105,6 +107,8 @@ class TextEncoders:
 
     family: SD35Parts
     name: str = "text_encoders"
+    place: str = "`ComfyUI/models/text_encoders`"
+    example: str = ""
     has_backbone: bool = False
 
     def write(
@@ -156,6 +160,8 @@ class ComfyUIFolder:
 
     family: SD35Parts
     name: str = "comfyui"
+    place: str = "copy the tree into `ComfyUI/models`"
+    example: str = ""
     has_backbone: bool = True
 
     def write(

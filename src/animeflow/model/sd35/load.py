@@ -19,11 +19,34 @@ from torch import Tensor
 
 from ...core.errors import ConfigError, DataError
 from ...core.files import read_json
+from ..tensor_file import only_file
 from .backbone import Backbone
 from .keymap import DIFFUSION, from_original, parts
 from .shapes import SHAPES, Shape
 
 FREE = ("pos_embed_max_size", "sample_size")  # a larger or smaller position table is still the same flavour
+
+
+FOLDERS = (
+    "",
+    "single_file",
+    "checkpoints",
+    "diffusion_models",
+    "diffusion_only",
+    "comfyui/checkpoints",
+    "comfyui/diffusion_models",
+)
+
+
+def find_weights(path: Path) -> Path:
+    """What to load of `path`: a file, a folder in diffusers' layout, or what an export of any layout holds.
+
+    Raises:
+        ConfigError: there is no weights file, or more than one.
+    """
+    if path.is_file() or (path / "transformer").is_dir() or (path / "config.json").is_file():
+        return path
+    return path / "diffusers" if (path / "diffusers").is_dir() else only_file(path, within=FOLDERS)
 
 
 def stored_shape(path: Path) -> Shape:

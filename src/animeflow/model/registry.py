@@ -1,0 +1,51 @@
+"""Families found by folder: a package of `animeflow.model` that holds a `family.py` is one. Knows folders; knows no family's name.
+
+Asking for names or for the size of a token loads no torch, so that shards can be checked before there is a codec.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import model as room
+from ..core.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:  # the protocol speaks of tensors, and so loads torch
+    from .protocol import Family
+
+
+def names() -> list[str]:
+    """Names of all families, sorted. Nothing of them is imported."""
+    return sorted({file.parent.name for folder in room.__path__ for file in Path(folder).glob("*/family.py")})
+
+
+def cell(name: str) -> int:
+    """Pixels along one side of a token (codec stride x patch): `CELL` of the family's package, which imports nothing.
+
+    Raises:
+        ConfigError: there is no such family.
+    """
+    return int(importlib.import_module(_module(name)).CELL)
+
+
+def constructor(name: str) -> type[Family]:
+    """What builds the family: `FAMILY` of its `family.py`.
+
+    Raises:
+        ConfigError: there is no such family.
+    """
+    found: type[Family] = importlib.import_module(f"{_module(name)}.family").FAMILY
+    return found
+
+
+def _module(name: str) -> str:
+    known = names()
+    if name not in known:
+        raise ConfigError(
+            f"unknown family '{name}'{did_you_mean(name, known)}",
+            where="model.family",
+            do=f"choose one of: {', '.join(known)}",
+        )
+    return f"{room.__name__}.{name}"
