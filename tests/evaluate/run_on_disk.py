@@ -47,7 +47,8 @@ def write_run(folder: Path, *, prompts: int = 4, questions: int = 96) -> dict[st
         {"path": "single_file/toon.safetensors", "bytes": 7_340_032, "sha256": "ab" * 32},
         {"path": "comfyui/vae/toon.safetensors", "bytes": 2048, "sha256": "cd" * 32},
     ]
-    write_json(folder / "export" / "manifest.json", {"kind": "export", "files": files})
+    places = {"single_file": "`ComfyUI/models/checkpoints`", "comfyui": "copy the tree into `ComfyUI/models`"}
+    write_json(folder / "export" / "manifest.json", {"kind": "export", "files": files, "places": places})
     rejected = ["truncated"] * 3 + ["zero_byte"]
     (folder / "rejected.jsonl").write_text(
         "".join(json.dumps({"path": "x.png", "reason": each}) + "\n" for each in rejected)

@@ -85,8 +85,8 @@ def test_every_planted_figure_is_on_the_page(run, source):
     ]
     expected += [
         "青い髪の女の子が夜の浜辺で笑っている。",
-        "ComfyUI: models/vae",
-        "ComfyUI: models/checkpoints",
+        "copy the tree into ComfyUI/models",
+        "ComfyUI/models/checkpoints",
         "61.2",
         "66.0",
     ]

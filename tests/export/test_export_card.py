@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from animeflow.export.card import FIXED_NAMES, MISSING, card, escape_prompt
+from animeflow.export.card import FIXED_NAMES, MISSING, card
 from animeflow.export.record import RunRecord
 
 FULL = RunRecord(
@@ -20,6 +20,7 @@ FULL = RunRecord(
     date="2026-03-04",
     family="sd35",
     flavour="medium",
+    model_spec={"architecture": "stable-diffusion-3.5", "implementation": "https://github.com/Stability-AI/sd3.5"},
     base="owner/base-model",
     parent="checkpoint 991122",
     resolution="1152x896",
@@ -62,6 +63,8 @@ FULL = RunRecord(
     config_hash="c0ffee99",
     git_commit="abcdef0",
     layouts=["diffusers", "single_file", "text_encoders", "comfyui"],
+    places={"diffusers": "load it", "single_file": "`ComfyUI/models/checkpoints`"},
+    examples={"diffusers": "```python\nStableDiffusion3Pipeline\n```"},
     dtype="bf16",
     notes=["Call the pipeline with max_sequence_length=40."],
     files=[{"path": "single_file/Toon 7.safetensors", "bytes": 9024272, "sha256": "19f5" * 16}],
@@ -98,8 +101,16 @@ def test_no_figure_is_typed_by_hand(record):
 
 
 def test_the_test_finds_a_figure_typed_by_hand(monkeypatch):
-    monkeypatch.setattr("animeflow.export.card.COMFYUI_PLACES", {"diffusers": "needs 19 GB"})
-    assert template_figures(FULL) == {"19"}
+    monkeypatch.setattr("animeflow.export.card.MISSING", "needs 19 GB")
+    assert template_figures(replace(FULL, author=None)) == {"19"}
+
+
+def test_a_layout_says_itself_where_it_goes_and_how_it_is_loaded():
+    text = card(FULL)
+    assert "| single_file | `ComfyUI/models/checkpoints` |" in text
+    assert f"| comfyui | {MISSING} |" in text
+    assert FULL.examples["diffusers"] in text
+    assert "diffusers import" not in text
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(RunRecord)])
@@ -158,9 +169,8 @@ def test_the_synthetic_statement_follows_the_origins(origins, said):
     ],
 )
 def test_prompts_are_escaped_for_comfyui_once(plain, escaped):
-    assert escape_prompt(plain) == escaped
-    assert escape_prompt(escaped) == escaped
-    assert escaped in card(RunRecord(prompts=[plain]))
+    assert f"\n{escaped}\n" in card(RunRecord(prompts=[plain]))
+    assert card(RunRecord(prompts=[escaped])) == card(RunRecord(prompts=[plain]))
 
 
 def test_a_bar_does_not_break_a_table():

@@ -50,6 +50,17 @@ def test_every_file_is_listed_with_its_hash(family, state, tmp_path):
     assert weights and all(fact["sha256"] in card for fact in weights)
 
 
+def test_the_card_says_where_each_layout_goes_and_how_it_loads(family, state, tmp_path):
+    report = export(family, state, tmp_path / "out", layouts=list(family.layouts()), record=RECORD)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert 'pipe = StableDiffusion3Pipeline.from_pretrained("diffusers")\n```' in card
+    assert (
+        "| single_file | `ComfyUI/models/checkpoints` |\n| diffusion_only | `ComfyUI/models/diffusion_models` |" in card
+    )
+    assert read_json(tmp_path / "out" / "manifest.json")["places"] == report.record.places
+    assert list(report.record.places) == list(family.layouts())
+
+
 def test_the_same_export_twice_is_the_same_bytes(family, state, tmp_path):
     for name in ("one", "two"):
         export(family, state, tmp_path / name, layouts=["diffusers", "single_file"], record=RECORD)
@@ -131,7 +142,7 @@ def test_a_folder_of_something_else_is_never_replaced(family, state, tmp_path):
 class Forgetful:
     """Wraps a layout and spoils what it wrote, as a broken disk or a wrong key map would."""
 
-    has_backbone = True
+    has_backbone, place, example = True, "", ""
 
     def __init__(self, layout, spoil) -> None:
         self.layout, self.name, self.spoil = layout, layout.name, spoil
@@ -154,7 +165,7 @@ class Spoiled:
     """The family with one layout spoiled."""
 
     def __init__(self, family, spoil) -> None:
-        self.name, self.flavour = family.name, family.flavour
+        self.name, self.flavour, self.model_spec = family.name, family.flavour, family.model_spec
         self.layout = Forgetful(family.layouts()["diffusion_only"], spoil)
 
     def layouts(self):

@@ -171,7 +171,7 @@ def files(run: ReportInput) -> Markup:
             code(each.get("path", "")),
             size(each.get("bytes")),
             code(str(each.get("sha256", ""))[:16]),
-            each.get("goes_to") or destination(str(each.get("path", ""))),
+            destination(str(each.get("path", "")), run.export.get("places") or {}),
         ]
         for each in listed
     ]
@@ -180,17 +180,7 @@ def files(run: ReportInput) -> Markup:
     )
 
 
-def destination(path: str) -> str:
-    """Which program takes this file of an export, and where it looks for it."""
+def destination(path: str, places: Mapping[str, str]) -> str:
+    """Where this file of an export goes: what its layout says, without the marks of Markdown."""
     layout, _, rest = path.partition("/")
-    if layout == "comfyui" and "/" in rest:
-        return f"ComfyUI: models/{rest.rpartition('/')[0].removeprefix('models/')}"
-    return DESTINATIONS.get(layout, "") if path.endswith((".safetensors", ".json")) and rest else ""
-
-
-DESTINATIONS = {
-    "diffusers": "diffusers: from_pretrained on the folder",
-    "single_file": "ComfyUI: models/checkpoints",
-    "diffusion_only": "ComfyUI: models/diffusion_models",
-    "text_encoders": "ComfyUI: models/text_encoders",
-}
+    return str(places.get(layout, "")).replace("`", "") if rest else ""

@@ -10,17 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..text.emphasis import escape, unescape
 from .record import RunRecord
 
 MISSING = "not recorded"
-FIXED_NAMES = ("StableDiffusion3Pipeline", "sha256")  # all the template's words with a digit
-COMFYUI_PLACES = {  # layout -> what to do with its files
-    "single_file": "`ComfyUI/models/checkpoints`",
-    "diffusion_only": "`ComfyUI/models/diffusion_models`",
-    "text_encoders": "`ComfyUI/models/text_encoders`",
-    "comfyui": "copy the tree into `ComfyUI/models`",
-    "diffusers": "load the folder with diffusers",
-}
+FIXED_NAMES = ("sha256",)  # all the template's words with a digit
 
 
 def card(record: RunRecord) -> str:
@@ -42,11 +36,6 @@ def card(record: RunRecord) -> str:
     return "\n\n".join(section.strip() for section in sections if section.strip()) + "\n"
 
 
-def escape_prompt(prompt: str) -> str:
-    """For ComfyUI, which reads parentheses as emphasis: `name (series)` -> `name \\(series\\)`; what is escaped stays so."""
-    return re.sub(r"(?<!\\)([()])", r"\\\1", prompt)
-
-
 def _front_matter(record: RunRecord) -> str:
     facts: dict[str, Any] = {
         "license": record.licence or "other",
@@ -63,6 +52,7 @@ def _model(record: RunRecord) -> str:
     rows = {
         "family": record.family,
         "flavour": record.flavour,
+        "in file headers": record.model_spec,
         "base": record.base,
         "made from": record.parent,
         "author": record.author,
@@ -146,7 +136,7 @@ def _prompts(record: RunRecord) -> str:
         text.append(
             "Written like the captions of the training. Parentheses are escaped, because ComfyUI reads plain ones as emphasis:"
         )
-        text.append("```\n" + "\n".join(escape_prompt(prompt) for prompt in record.prompts) + "\n```")
+        text.append("```\n" + "\n".join(escape(unescape(prompt)) for prompt in record.prompts) + "\n```")
         text.append("diffusers takes prompts literally: write plain parentheses there.")
     else:
         text.append(f"Example prompts: {MISSING}.")
@@ -155,12 +145,7 @@ def _prompts(record: RunRecord) -> str:
 
 def _sampling(record: RunRecord) -> str:
     text = ["## Sampling", _table(record.sampling) if record.sampling else f"Settings: {MISSING}."]
-    if "diffusers" in (record.layouts or []):
-        text.append(
-            "```python\nfrom diffusers import StableDiffusion3Pipeline\n\npipe = StableDiffusion3Pipeline.from_pretrained("
-        )
-        text[-1] += '"diffusers")\n```'
-    return "\n\n".join(text)
+    return "\n\n".join([*text, *(record.examples or {}).values()])
 
 
 def _results(record: RunRecord) -> str:
@@ -172,7 +157,7 @@ def _results(record: RunRecord) -> str:
 
 
 def _files(record: RunRecord) -> str:
-    places = {layout: COMFYUI_PLACES.get(layout, MISSING) for layout in record.layouts or []}
+    places = {layout: (record.places or {}).get(layout) for layout in record.layouts or []}
     text = ["## Files", _table(places, head=("folder", "place")) if places else f"Layouts: {MISSING}."]
     files = record.files or []
     rows = [f"| `{_cell(file['path'])}` | {file['bytes']} | `{file['sha256']}` |" for file in files]

@@ -65,7 +65,7 @@ def export(
     """
     started, out = time.monotonic(), Path(out)
     chosen = _choose(family, layouts)
-    record = _complete(record, family, layouts=[layout.name for layout in chosen], dtype=dtype)
+    record = _complete(record, family, chosen, dtype=dtype)
     stem = _file_name(name or str(record.name))
     _check_place(out)
     with atomic_folder(out) as folder:
@@ -97,6 +97,7 @@ def manifest(record: RunRecord, files: Sequence[FileRecord]) -> dict[str, Any]:
         "files": list(files),
         "counts": {"files": len(files), "bytes": sum(file["bytes"] for file in files)},
         "layouts": record.layouts,
+        "places": record.places,
         "dtype": record.dtype,
         "config_hash": record.config_hash,
         "record": address(**record.to_json()),
@@ -135,14 +136,17 @@ def _choose(family: Family, names: Sequence[str]) -> list[Layout]:
     return [known[name] for name in dict.fromkeys(names)]
 
 
-def _complete(record: RunRecord, family: Family, *, layouts: list[str], dtype: str) -> RunRecord:
+def _complete(record: RunRecord, family: Family, layouts: Sequence[Layout], *, dtype: str) -> RunRecord:
     dtype_named(dtype)
     return replace(
         record,
         name=record.name or f"{family.name}-{family.flavour}",
         family=record.family or family.name,
         flavour=record.flavour or family.flavour,
-        layouts=layouts,
+        model_spec=dict(family.model_spec),
+        layouts=[layout.name for layout in layouts],
+        places={layout.name: layout.place for layout in layouts},
+        examples={layout.name: layout.example for layout in layouts if layout.example},
         dtype=dtype,
     )
 

@@ -12,18 +12,17 @@ from typing import Any
 from .record import RunRecord
 
 SPEC = "1.0.1"
-ARCHITECTURES = {"sd35": "stable-diffusion-3.5"}  # the standard's names end with the flavour
-ORIGINAL_CODE = {"sd35": "https://github.com/Stability-AI/sd3.5"}  # whose key names the original layouts use
 
 
 def header(record: RunRecord, *, layout: str, now: datetime | None = None) -> dict[str, str]:
     """Header of one layout's backbone file. The date is the record's; only a record without one gets the clock's."""
     date = record.date or (now or datetime.now(UTC)).isoformat(timespec="seconds")
-    family = record.family or "unknown"
+    model = record.model_spec or {}
+    architecture = model.get("architecture", record.family or "unknown")
     spec = {
         "sai_model_spec": SPEC,
-        "architecture": "-".join(filter(None, [ARCHITECTURES.get(family, family), record.flavour])),
-        "implementation": "diffusers" if layout == "diffusers" else ORIGINAL_CODE.get(family, "animeflow"),
+        "architecture": "-".join(filter(None, [architecture, record.flavour])),
+        "implementation": "diffusers" if layout == "diffusers" else model.get("implementation", "animeflow"),
         "title": record.name,
         "resolution": record.resolution,
         "description": record.description,

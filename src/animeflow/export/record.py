@@ -63,6 +63,8 @@ class RunRecord:
         limitations: sentences about what was measured to fail.
         changes: since the parent, newest first.
         layouts, dtype, notes, files: filled in by the export itself.
+        model_spec: what the family calls itself in file headers; filled in by the export, as are
+        places, examples: by layout, where its files go, and code that loads them, as Markdown.
     """
 
     name: str | None = None
@@ -72,6 +74,7 @@ class RunRecord:
     date: str | None = None
     family: str | None = None
     flavour: str | None = None
+    model_spec: dict[str, str] | None = None
     base: str | None = None
     parent: str | None = None
     resolution: str | None = None
@@ -101,6 +104,8 @@ class RunRecord:
     config_hash: str | None = None
     git_commit: str | None = None
     layouts: list[str] | None = None
+    places: dict[str, str] | None = None
+    examples: dict[str, str] | None = None
     dtype: str | None = None
     notes: list[str] | None = None
     files: list[FileRecord] | None = None
