@@ -17,13 +17,13 @@ from small_models import small_vae
 
 from animeflow.core.errors import DataError
 from animeflow.core.seed import normal
+from animeflow.model.names import prefixed
 from animeflow.model.sd35.keymap import (
     DIFFUSION,
     TEXT_ENCODERS,
     VAE,
     from_original,
     parts,
-    prefixed,
     to_original,
     transformer_pairs,
 )

@@ -11,10 +11,11 @@ from safetensors.torch import save_file
 from animeflow.core import seed
 from animeflow.core.conditioning import Conditioning
 from animeflow.core.errors import ConfigError, DataError
+from animeflow.model.names import prefixed
 from animeflow.model.sd35 import sizes
 from animeflow.model.sd35.backbone import Backbone
 from animeflow.model.sd35.family import SD35
-from animeflow.model.sd35.keymap import DIFFUSION, prefixed, to_original
+from animeflow.model.sd35.keymap import DIFFUSION, to_original
 from animeflow.model.sd35.shapes import SHAPES, shape
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ...core.errors import DataError
-from .keymap import BOTH, Pair, diffusers_names, original_names
+from ..names import BOTH, Pair, diffusers_names, original_names
 
 RESNET = {"norm1": "norm1", "conv1": "conv1", "norm2": "norm2", "conv2": "conv2", "nin_shortcut": "conv_shortcut"}
 ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}

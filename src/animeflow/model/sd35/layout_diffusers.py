@@ -3,7 +3,6 @@ folders; knows no run. Weights are written by `tensor_file`, so every tensor is 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,19 +12,16 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
 from torch import Tensor
 
-from ...core.errors import DataError
-from ...core.files import read_json, write_json
+from ...core.files import write_json
 from ..codec import drop_derived_settings
-from ..tensor_file import cast, read_tensors, write_tensors
-from .keymap import check_names
+from ..layout_parts import WEIGHTS, forget_paths, read_network, without_spec, write_network, write_text_encoder
+from ..tensor_file import cast, write_tensors
 
 if TYPE_CHECKING:
-    from .encoders import T5, Clip
     from .layouts import SD35Parts
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 DIFFUSERS_T5_LENGTH = 256  # the pipeline's default
-PRIVATE = ("_name_or_path", "name_or_path")  # where a part was loaded from: a path of the machine that wrote the file
+TWICE = frozenset({"encoder.embed_tokens.weight"})  # T5's input embedding has two names
 
 EXAMPLE = """```python
 from diffusers import StableDiffusion3Pipeline
@@ -56,7 +52,7 @@ class DiffusersFolder:
         stem: str = "model",
     ) -> list[Path]:
         """`stem` is not used: diffusers knows its files by their names."""
-        provenance = {key: value for key, value in metadata.items() if not key.startswith("modelspec.")}
+        provenance = without_spec(metadata)
         self._write_transformer(state, folder / "transformer", dtype, metadata)
         codec = self.family.codec().net
         codec.save_config(folder / "vae")
@@ -65,26 +61,18 @@ class DiffusersFolder:
         tower = self.family.text_tower()
         for suffix, encoder in (("", tower.clip_l), ("_2", tower.clip_g), ("_3", tower.t5)):
             if encoder is not None:
-                _write_text_encoder(encoder, folder / f"text_encoder{suffix}", dtype, provenance)
+                write_text_encoder(encoder.model, folder / f"text_encoder{suffix}", dtype, provenance, twice=TWICE)
                 encoder.tokenizer.save_pretrained(folder / f"tokenizer{suffix}")
         scheduler = FlowMatchEulerDiscreteScheduler(shift=self.family.defaults.shift)
         scheduler.save_pretrained(folder / "scheduler")
         write_json(folder / "model_index.json", self._index())
-        for file in folder.rglob("*.json"):
-            _forget_paths(file)
+        forget_paths(folder)
         return sorted(file for file in folder.rglob("*") if file.is_file())
 
     def read(self, path: Path) -> dict[str, Tensor]:
         """From a pipeline folder or its `transformer`; weights may be in several files."""
         path = path / "transformer" if (path / "transformer").is_dir() else path
-        files = sorted(path.glob("diffusion_pytorch_model*.safetensors"))
-        if not files:
-            raise DataError(
-                "no diffusion_pytorch_model*.safetensors here",
-                where=str(path),
-                do="give a diffusers SD3 pipeline folder",
-            )
-        return {name: tensor for file in files for name, tensor in read_tensors(file).items()}
+        return read_network(path, do="give a diffusers SD3 pipeline folder")
 
     def notes(self) -> list[str]:
         tower = self.family.text_tower()
@@ -106,17 +94,8 @@ class DiffusersFolder:
     ) -> None:
         with torch.device("meta"):
             network = SD3Transformer2DModel(**self.family.shape.config())
-        expected = network.state_dict()
-        check_names(state, expected, what=f"{self.family.name}/{self.family.flavour}")
-        wrong = [name for name, tensor in state.items() if tensor.shape != expected[name].shape]
-        if wrong:
-            raise DataError(
-                f"{len(wrong)} tensors have another shape than {self.family.name}/{self.family.flavour}, first '{wrong[0]}' "
-                f"{tuple(state[wrong[0]].shape)} instead of {tuple(expected[wrong[0]].shape)}",
-                do="export with the model settings of the run",
-            )
-        network.save_config(folder)
-        write_tensors(folder / WEIGHTS, cast(state, dtype), metadata)
+        what = f"{self.family.name}/{self.family.flavour}"
+        write_network(network, state, folder, dtype, metadata, what=what)
 
     def _index(self) -> dict[str, Any]:
         tower = self.family.text_tower()
@@ -141,22 +120,3 @@ class DiffusersFolder:
             "image_encoder": [None, None],
             "feature_extractor": [None, None],
         }
-
-
-def _write_text_encoder(encoder: Clip | T5, folder: Path, dtype: torch.dtype, metadata: Mapping[str, str]) -> None:
-    config = copy.deepcopy(encoder.model.config)
-    config.architectures = [type(encoder.model).__name__]
-    config.dtype = (
-        torch.float32
-    )  # what it loads in unless told otherwise: diffusers' own parts do so whatever the file holds
-    config.save_pretrained(folder)
-    state = {
-        name: tensor for name, tensor in encoder.model.state_dict().items() if name != "encoder.embed_tokens.weight"
-    }
-    write_tensors(folder / "model.safetensors", cast(state, dtype), metadata)
-
-
-def _forget_paths(file: Path) -> None:
-    facts = read_json(file)
-    if isinstance(facts, dict) and any(key in facts for key in PRIVATE):
-        write_json(file, {key: value for key, value in facts.items() if key not in PRIVATE})

@@ -7,7 +7,6 @@ program casts it to the dtype it computes in anyway. It is never left out: Comfy
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +17,15 @@ from torch import Tensor
 
 from ...core.errors import DataError
 from ..codec import KLCodec, TinyCodec
+from ..layout_parts import tell, without_spec
+from ..names import prefixed
 from ..protocol import Layout, SamplingDefaults
 from ..tensor_file import cast, read_tensors, write_tensors
-from .keymap import DIFFUSION, VAE, from_original, parts, prefixed, to_original
+from .keymap import DIFFUSION, VAE, from_original, parts, to_original
 from .keymap_vae import vae_to_original
 from .layout_diffusers import DiffusersFolder
 from .shapes import Shape
 from .text_tower import SD3TextTower
-
-log = logging.getLogger(__name__)
 
 SD3_SCALE, SD3_SHIFT = 1.5305, 0.0609  # ComfyUI's latents of SD3: (z - shift) * scale
 TAESD_BLOCKS = ((1, 3, 3, 3), (3, 3, 3, 1), (64, 64, 64, 64))  # the one shape of tiny autoencoder that ComfyUI builds
@@ -82,7 +81,7 @@ class SingleFile:
         codec = self.family.codec() if self.with_codec else None
         if isinstance(codec, KLCodec):
             tensors |= prefixed(vae_to_original(codec.net.state_dict()), VAE)
-        _tell(self)
+        tell(self)
         return [write_tensors(folder / f"{stem}.safetensors", cast(tensors, dtype), metadata)]
 
     def read(self, path: Path) -> dict[str, Tensor]:
@@ -121,7 +120,7 @@ class TextEncoders:
         stem: str = "model",
     ) -> list[Path]:
         """`state` and `stem` are not used: these weights are frozen and ComfyUI users know the files by their names."""
-        _tell(self)
+        tell(self)
         return [
             write_tensors(folder / f"{name}.safetensors", cast(tensors, dtype), without_spec(metadata))
             for name, tensors in text_states(self.family.text_tower()).items()
@@ -249,16 +248,6 @@ def taesd_state(codec: TinyCodec, dtype: torch.dtype) -> dict[str, Tensor]:
         )  # encoder.layers.3.conv.0.weight; TAESD counts the decoder's clamp as layer 0
         state[".".join([f"taesd_{half}", str(int(index) + (half == "decoder")), *rest])] = tensor
     return state | {"vae_scale": torch.tensor(SD3_SCALE), "vae_shift": torch.tensor(SD3_SHIFT)}
-
-
-def without_spec(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Provenance for files that are not the diffusion model: `modelspec.*` describes that one only."""
-    return {key: value for key, value in metadata.items() if not key.startswith("modelspec.")}
-
-
-def _tell(layout: Layout) -> None:
-    for note in layout.notes():
-        log.info("%s: %s", layout.name, note)
 
 
 def _only_file(folder: Path) -> Path:
