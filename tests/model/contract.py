@@ -122,6 +122,25 @@ class FamilyContract:
                 for name in one:
                     torch.testing.assert_close(one[name], other[name], rtol=2**-7, atol=1e-6)  # one bf16 step
 
+    def test_a_prompt_without_emphasis_is_its_caption(self, family):
+        tower = family.text_tower()
+        for row, weighted in zip(tower.encode(CAPTIONS), tower.encode_weighted([[(text, 1.0)] for text in CAPTIONS])):
+            assert row.keys() == weighted.keys()
+            assert all(torch.equal(row[name], weighted[name]) for name in row)
+
+    def test_emphasis_changes_its_prompt_and_no_other(self, family, inputs):
+        x_BChw, t_B, _ = inputs
+        tower, backbone = family.text_tower(), family.backbone()
+        plain, loud = [[("blue hair", 1.0)], [("red eyes", 1.0)]], [[("blue hair", 1.0)], [("red eyes", 2.0)]]
+        with torch.no_grad():
+            before, after = (
+                backbone(x_BChw[:2], t_B[:2], tower.collate(tower.encode_weighted(prompts)))
+                for prompts in (plain, loud)
+            )
+        torch.testing.assert_close(before[0], after[0], rtol=1e-4, atol=1e-5)
+        assert (before[1] - after[1]).abs().max() > 1e-3
+        assert after.isfinite().all()
+
     def test_rows_lie_on_the_cpu_and_own_their_memory(self, family):
         for row in family.text_tower().encode(CAPTIONS):
             for tensor in row.values():

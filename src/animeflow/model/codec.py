@@ -43,7 +43,7 @@ class KLCodec:
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
         """`[B, 3, H, W]` in [-1, 1] -> `[B, C, H/stride, W/stride]`, the mode of the posterior, float32."""
-        _check_pixels(pixels, self.stride)
+        check_pixels(pixels, self.stride)
         mode = self.net.encode(pixels.to(_place(self.net))).latent_dist.mode()
         return (mode.float() - self.shift) * self.scale
 
@@ -116,7 +116,7 @@ class TinyCodec:
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
         """`[B, 3, H, W]` in [-1, 1] -> `[B, C, H/stride, W/stride]`, float32."""
-        _check_pixels(pixels, self.stride)
+        check_pixels(pixels, self.stride)
         return self.net.encode(pixels.to(_place(self.net))).latents.float()
 
     @torch.no_grad()
@@ -164,7 +164,8 @@ def load_codec(folder: str | Path) -> KLCodec | TinyCodec:
     return kinds[name].load(folder)
 
 
-def _check_pixels(pixels: Tensor, stride: int) -> None:
+def check_pixels(pixels: Tensor, stride: int) -> None:
+    """Raises ConfigError for pixels that a codec with this stride cannot take."""
     height, width = pixels.shape[-2:]
     if pixels.ndim != 4 or pixels.shape[1] != 3 or height % stride or width % stride:
         raise ConfigError(

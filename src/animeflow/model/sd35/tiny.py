@@ -20,22 +20,15 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, 
 
 from ...core.errors import ConfigError
 from ...core.seed import normal
+from ..tiny_tokenizers import END, clip_tokenizer, t5_tokenizer
 from .encoders import T5, Clip
 from .t5_length import T5Length
 from .text_tower import SD3TextTower
-from .tiny_tokenizers import END, clip_tokenizer, t5_tokenizer
 
 HEAD = 16
 # Four waves whose mean cosine is 1 at distance 0 and at most 0.54 at distances 1 to 79, so a query can name one position.
 WAVES = (0.31098397, 0.51423178, 0.88524703, 2.92049605)
 PLACES = 2 * len(WAVES)  # channels that hold the position, free of content
-
-
-def default_words() -> list[str]:
-    """Every word that toonworld's captions use."""
-    from ...toonworld.describe import vocabulary
-
-    return list(vocabulary())
 
 
 def tiny_tower(

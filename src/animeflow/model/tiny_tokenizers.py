@@ -1,7 +1,7 @@
-"""Tokenizers made from a word list, in the formats of CLIP and T5. Knows strings; knows no encoder.
+"""Tokenizers made from a word list, in the formats of CLIP, T5 and Qwen. Knows strings; knows no encoder and no family.
 
-Every listed word is one token; every other string falls apart into pieces and characters. transformers' own `CLIPTokenizer` and
-`T5TokenizerFast` load what `save_pretrained` writes.
+Every listed word is one token; every other string falls apart into pieces and characters. transformers' own `CLIPTokenizer`,
+`T5TokenizerFast` and `Qwen2Tokenizer` load what `save_pretrained` writes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tokenizers import pre_tokenizers
-from transformers import CLIPTokenizer, T5TokenizerFast
+from transformers import CLIPTokenizer, Qwen2Tokenizer, T5TokenizerFast
 
 END = "</w>"
+QWEN_PAD = "<|endoftext|>"
+
+
+def default_words() -> list[str]:
+    """Every word that toonworld's captions use."""
+    from ..toonworld.describe import vocabulary
+
+    return list(vocabulary())
 
 
 def clip_tokenizer(words: Iterable[str], *, length: int) -> Any:
@@ -78,3 +86,20 @@ def t5_tokenizer(words: Iterable[str], *, length: int) -> Any:
     scores |= dict.fromkeys(whole, -2.0)  # inside brackets or quotes
     scores |= {f"▁{word}": -1.0 for word in whole}
     return T5TokenizerFast(vocab=list(scores.items()), extra_ids=0, model_max_length=length)
+
+
+def qwen_tokenizer(words: Iterable[str]) -> Any:
+    """A byte-level BPE without start or end token, whose merges build every word with and without a space before it."""
+    cut = Qwen2Tokenizer().backend_tokenizer
+    listed = [form for word in words for form in dict.fromkeys((word, word.capitalize()))]
+
+    def pieces(texts: Iterable[str]) -> list[str]:
+        """What Qwen's rules make of the texts, spelled in bytes."""
+        clean = (cut.normalizer.normalize_str(text) for text in texts)
+        return sorted({piece for text in clean for piece, _ in cut.pre_tokenizer.pre_tokenize_str(text)})
+
+    inner = pieces(word for word in listed if len(word) == 1 and not word.isascii())
+    whole = pieces(form for word in listed for form in (word, f" {word}"))
+    merges = bpe_merges(map(tuple, [*inner, *whole]))
+    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *dict.fromkeys(first + second for first, second in merges)]
+    return Qwen2Tokenizer(vocab={token: index for index, token in enumerate([*tokens, QWEN_PAD])}, merges=list(merges))

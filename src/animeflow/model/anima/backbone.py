@@ -1,0 +1,180 @@
+"""Anima's DiT and the adapter before it, behind our conventions: t in [0, 1], velocity out. Knows no recipe and no file.
+
+The two networks are diffusers' own, `net` and `adapter`. Their weights leave this module under the names of a diffusers pipeline's
+folders: `transformer.*` and `text_conditioner.*`. The forward pass over diffusers' blocks is ours for three reasons: theirs
+needs torchvision to make an empty padding mask, it rounds the time embedding to the dtype of the activations, and
+it cannot leave out padding when captions longer than the floor meet shorter ones in a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from diffusers import AnimaTextConditioner, CosmosTransformer3DModel
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from ...core.conditioning import Conditioning
+from ...core.errors import ConfigError
+from ..state import check_state
+from .adapter import merged_state, set_mode
+from .shapes import Shape
+from .start import initialise
+
+TRANSFORMER, CONDITIONER = "transformer.", "text_conditioner."
+
+
+class Backbone(nn.Module):
+    """Velocity of Anima. Reads `cond["qwen"]` `[B, Lq, Dq]` with `cond["qwen_mask"]`, `cond["t5_ids"]` `[B, Lt]` with
+    `cond["t5_mask"]`, and `cond["t5_weights"]` `[B, Lt]` where a prompt has emphasis. Masks are bool, True at real tokens."""
+
+    def __init__(self, net: CosmosTransformer3DModel, adapter: AnimaTextConditioner) -> None:
+        super().__init__()
+        self.net, self.adapter = net, adapter
+        self._checkpointing = False
+
+    @classmethod
+    def random(cls, shape: Shape, *, seed: int) -> Backbone:
+        """Weights for training from nothing, equal on every machine for one seed."""
+        with torch.random.fork_rng(devices=[]):  # diffusers draws while it builds; those draws are replaced below
+            net = CosmosTransformer3DModel(**shape.transformer_config())
+            adapter = AnimaTextConditioner(**shape.conditioner_config())
+        initialise(net, adapter, seed=seed)
+        return cls(net, adapter)
+
+    @classmethod
+    def from_state(cls, shape: Shape, state: Mapping[str, Tensor], *, where: str | None = None) -> Backbone:
+        """Float32 weights from a state under the names of `export_state`; memory for one copy only."""
+        with torch.device("meta"):
+            net = CosmosTransformer3DModel(**shape.transformer_config())
+            adapter = AnimaTextConditioner(**shape.conditioner_config())
+        check_state(_joined(net.state_dict(), adapter.state_dict()), state, where=where)
+        for module, prefix in ((net, TRANSFORMER), (adapter, CONDITIONER)):
+            part = {k.removeprefix(prefix): v.float() for k, v in state.items() if k.startswith(prefix)}
+            module.load_state_dict(part, assign=True)
+        _fill_buffers(adapter, shape)
+        return cls(net, adapter)
+
+    def forward(self, x_BChw: Tensor, t_B: Tensor, cond: Conditioning) -> Tensor:
+        """Latents `[B, C, h, w]` at noise level `t_B` in [0, 1] (float32, 1 = noise) -> velocity `[B, C, h, w]`, float32."""
+        self._check(x_BChw)
+        text_BLD, visible_BL = self.text(cond)
+        return self._velocity(x_BChw, t_B, text_BLD, visible_BL).float()
+
+    def text(self, cond: Conditioning) -> tuple[Tensor, Tensor | None]:
+        """What the DiT attends to, `[B, max(floor, Lt), D]`: the adapter's output, zeros after each caption's end. The second is a
+        bool mask `[B, L]`, or None while no caption is longer than the floor.
+
+        The zeros are not masked: the DiT was trained with them and rests its attention there. Only those that a longer caption
+        in the same batch adds beyond the floor are hidden, so that a row never depends on the others."""
+        dtype = self.adapter.norm.weight.dtype
+        states, mask = cond["qwen"].to(dtype), cond["qwen_mask"]
+        # A row without any token looks at one state that is zero, which gives exactly nothing (values have no bias); a softmax
+        # over nothing is NaN in some attention kernels.
+        first = torch.arange(mask.shape[1], device=mask.device) == 0
+        mask = mask | (first & ~mask.any(dim=1, keepdim=True))
+        text = self.adapter(
+            source_hidden_states=states,
+            target_input_ids=cond["t5_ids"],
+            target_attention_mask=cond["t5_mask"],
+            source_attention_mask=mask,
+        )
+        weights = cond.get("t5_weights")
+        if weights is not None:  # ComfyUI's emphasis: features of a token times its weight
+            padding = text.shape[1] - weights.shape[1]
+            text = text * F.pad(weights, (0, padding), value=1.0).unsqueeze(-1).to(text.dtype)
+        tokens, floor = cond["t5_ids"].shape[1], self.adapter.config.min_sequence_length
+        if tokens <= floor:
+            return text, None
+        return text, cond["t5_mask"] | (torch.arange(tokens, device=text.device) < floor)
+
+    def blocks(self) -> list[nn.Module]:
+        """The transformer blocks in order, for compilation and sharding."""
+        return list(self.net.transformer_blocks)
+
+    def gradient_checkpointing(self, enabled: bool = True) -> None:
+        """Keep only the blocks' inputs for the backward pass and compute the rest again: less memory, about a third more time."""
+        self._checkpointing = enabled
+        if enabled:
+            self.adapter.enable_gradient_checkpointing()
+        else:
+            self.adapter.disable_gradient_checkpointing()
+
+    def adapter_mode(self, mode: str, *, rank: int, alpha: float, seed: int) -> None:
+        """What of the adapter learns: `freeze`, `train` or `lora`, see `adapter.set_mode`."""
+        set_mode(self.adapter, mode, rank=rank, alpha=alpha, seed=seed)
+
+    def export_state(self) -> dict[str, Tensor]:
+        """Weights under the names of a diffusers pipeline's folders, detached, sharing memory where nothing is merged."""
+        return {k: v.detach() for k, v in _joined(self.net.state_dict(), merged_state(self.adapter)).items()}
+
+    def load_export_state(self, state: Mapping[str, Tensor], *, where: str | None = None) -> None:
+        """Copy in what `export_state` gave. A LoRA of the adapter must not be there yet.
+
+        Raises:
+            DataError: a name is missing, unknown, or has another shape; nothing has been loaded then.
+        """
+        check_state(_joined(self.net.state_dict(), self.adapter.state_dict()), state, where=where)
+        for module, prefix in ((self.net, TRANSFORMER), (self.adapter, CONDITIONER)):
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _velocity(self, x_BChw: Tensor, t_B: Tensor, text_BLD: Tensor, visible_BL: Tensor | None) -> Tensor:
+        """diffusers' `CosmosTransformer3DModel.forward` for one frame."""
+        net = self.net
+        dtype = net.proj_out.weight.dtype
+        x = torch.cat([x_BChw, x_BChw.new_zeros(x_BChw[:, :1].shape)], dim=1)  # the padding mask: nothing is padding
+        x_BC1hw = x.unsqueeze(2).to(dtype)
+        positions = net.rope(x_BC1hw)
+        x_BSD = net.patch_embed(x_BC1hw).flatten(1, 3)
+        time_B3D, embedded_BD = self._time(t_B)
+        text_BLD = text_BLD.to(dtype)
+        visible = None if visible_BL is None else visible_BL[:, None, None, :]
+        for block in net.transformer_blocks:
+            arguments = (x_BSD, text_BLD, embedded_BD, time_B3D, positions, None, visible)
+            if self._checkpointing and torch.is_grad_enabled():
+                x_BSD = checkpoint(block, *arguments, use_reentrant=False)
+            else:
+                x_BSD = block(*arguments)
+        x_BSD = net.proj_out(net.norm_out(x_BSD, embedded_BD, time_B3D))
+        height, width = (side // net.config.patch_size[1] for side in x_BChw.shape[-2:])
+        return _unpatched(x_BSD, height, width, net.config.patch_size[1])
+
+    def _time(self, t_B: Tensor) -> tuple[Tensor, Tensor]:
+        """What every modulation adds `[B, 3D]`, and what it reads `[B, D]`. In the dtype of the weights also under autocast: bf16
+        knows only 256 steps between 0.5 and 1, and these few rows cost nothing."""
+        embed = self.net.time_embed
+        with torch.autocast(t_B.device.type, enabled=False):
+            waves_BD = embed.time_proj(t_B.float()).to(embed.norm.weight.dtype)
+            return embed.t_embedder(waves_BD), embed.norm(waves_BD)
+
+    def _check(self, x_BChw: Tensor) -> None:
+        patch, places = self.net.config.patch_size[1], max(self.net.rope.max_size)
+        height, width = x_BChw.shape[-2:]
+        if height % patch or width % patch or max(height, width) > patch * places:
+            raise ConfigError(
+                f"latents of {height}x{width} cells do not fit a network with patches of {patch}x{patch} cells and a position "
+                f"code for {places} patches per side",
+                do=f"use sides that are multiples of {patch} and at most {patch * places}",
+            )
+
+
+def _unpatched(x_BSD: Tensor, height: int, width: int, patch: int) -> Tensor:
+    """`[B, height * width, patch * patch * C]` -> `[B, C, height * patch, width * patch]`."""
+    x = x_BSD.unflatten(2, (patch, patch, -1)).unflatten(1, (height, width))  # B, row, column, p, q, C
+    return x.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+
+
+def _joined(transformer: Mapping[str, Any], conditioner: Mapping[str, Any]) -> dict[str, Any]:
+    return {TRANSFORMER + k: v for k, v in transformer.items()} | {CONDITIONER + k: v for k, v in conditioner.items()}
+
+
+def _fill_buffers(adapter: AnimaTextConditioner, shape: Shape) -> None:
+    """Numbers that no file holds: the adapter's rotation speeds, which the meta device did not compute."""
+    head = shape.adapter_dim // shape.adapter_heads
+    rotary = type(adapter.rotary_emb)(head)
+    adapter.rotary_emb.inv_freq = rotary.inv_freq

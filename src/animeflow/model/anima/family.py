@@ -1,0 +1,263 @@
+"""The Anima line: one object that builds backbone, codec and text tower. Knows where weights may lie; knows no data set."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from ...core.errors import ConfigError
+from ..codec import KLCodec, TinyCodec
+from ..protocol import Layout, PartSize, SamplingDefaults
+from ..tiny_tokenizers import default_words
+from . import sizes
+from .adapter import check_mode
+from .backbone import Backbone
+from .codec import QwenCodec, load_anima_codec, untrained_qwen_codec
+from .load import check_flavour, stored_shape, stored_state
+from .shapes import shape
+from .text_tower import AnimaTextTower
+from .tiny import tiny_tower
+from .tower_file import tower_from_file
+
+log = logging.getLogger(__name__)
+
+# The model card's own words: what to put before a prompt, and what to write as the negative one. An empty negative prompt is another
+# null in ComfyUI than in training, so a card's words are also the safer choice.
+POSITIVE = "masterpiece, best quality, score_7, safe"
+NEGATIVE = "worst quality, low quality, score_1, score_2, score_3, artist name"
+
+
+class Anima:
+    """Anima in two flavours. Parts are built on first use and then kept.
+
+    Args:
+        flavour: `tiny` (random weights, runs everywhere) or `base` (1.956 B and an adapter).
+        weights: where DiT and adapter lie: a diffusers pipeline folder or a single file such as anima-base-v1.0.safetensors. A
+            pipeline folder also gives codec, text encoder and tokenizers unless these are named.
+        random_weights: train `base` from nothing; without it and without `weights` it refuses to start.
+        codec: a codec, its folder, or qwen_image_vae.safetensors.
+        text: a text tower, a pipeline folder, or qwen_3_06b_base.safetensors (which needs `tokenizers`).
+        tokenizers: a folder with Qwen's and T5's tokenizers in `tokenizer` and `t5_tokenizer`, or in `qwen` and `t5`.
+        adapter: what of the text adapter learns: `freeze`, `train` or `lora`. Its learning rate is `optim.rates.adapter`.
+        adapter_rank, adapter_alpha: of the LoRA.
+        null: the empty prompt, `masked` or `comfy`, see `AnimaTextTower`.
+        text_dtype: dtype the encoder computes in; rows are stored in bf16.
+        vocabulary: words of the tiny flavour's tokenizers; default: toonworld's.
+        depth, heads, text_dim, qwen_dim, vocabulary_size, text_floor: change the flavour's shape.
+        seed: of random weights.
+    """
+
+    name = "anima"
+
+    def __init__(
+        self,
+        flavour: str = "base",
+        *,
+        weights: str | Path | None = None,
+        random_weights: bool = False,
+        codec: QwenCodec | KLCodec | TinyCodec | str | Path | None = None,
+        text: AnimaTextTower | str | Path | None = None,
+        tokenizers: str | Path | None = None,
+        adapter: str = "freeze",
+        adapter_rank: int = 16,
+        adapter_alpha: float = 16.0,
+        null: str = "masked",
+        text_dtype: str = "float32",
+        vocabulary: Sequence[str] | None = None,
+        depth: int | None = None,
+        heads: int | None = None,
+        text_dim: int | None = None,
+        qwen_dim: int | None = None,
+        vocabulary_size: int | None = None,
+        text_floor: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        changes = {
+            "num_layers": depth,
+            "num_attention_heads": heads,
+            "text_dim": text_dim,
+            "adapter_dim": text_dim,
+            "qwen_dim": qwen_dim,
+            "vocabulary_size": vocabulary_size,
+            "text_floor": text_floor,
+        }
+        check_mode(adapter, adapter_rank)
+        self.flavour, self.shape = flavour, shape(flavour, **changes)
+        self.weights = Path(weights) if weights is not None else None
+        if self.weights is not None:
+            self.shape = stored_shape(self.weights, like=self.shape)
+            check_flavour(flavour, self.shape, changes, where=str(weights))
+        self.patch = self.shape.patch_size
+        self.defaults = SamplingDefaults(shift=3.0, cfg=4.5, steps=30)
+        if flavour != "tiny":
+            self.defaults = SamplingDefaults(3.0, 4.5, 30, "er_sde", "simple", POSITIVE, NEGATIVE)
+        self.model_spec = {"architecture": "anima", "implementation": "https://huggingface.co/circlestone-labs/Anima"}
+        self.random_weights = random_weights or flavour == "tiny"
+        self.adapter, self.adapter_rank, self.adapter_alpha = adapter, adapter_rank, adapter_alpha
+        self.null, self.text_dtype = null, getattr(torch, text_dtype)
+        self.tokenizers = Path(tokenizers) if tokenizers is not None else None
+        self.vocabulary, self.seed = vocabulary, seed
+        self._given_codec, self._given_text = codec, text
+        self._backbone: Backbone | None = None
+        self._codec: QwenCodec | KLCodec | TinyCodec | None = None
+        self._text: AnimaTextTower | None = None
+
+    def backbone(self) -> Backbone:
+        """DiT and adapter in float32.
+
+        Raises:
+            ConfigError: `base` without weights, unless random ones were asked for.
+        """
+        if self._backbone is None:
+            self._backbone = self._build_backbone()
+        return self._backbone
+
+    def codec(self) -> QwenCodec | KLCodec | TinyCodec:
+        """Pixels to latents. The tiny flavour without one gets random weights of the right shape, with a warning."""
+        if self._codec is None:
+            self._codec = self._build_codec()
+        return self._codec
+
+    def text_tower(self) -> AnimaTextTower:
+        """Captions to conditioning. The tiny flavour without an encoder gets a designed one, see `tiny_tower`."""
+        if self._text is None:
+            self._text = self._build_text()
+        return self._text
+
+    def layouts(self) -> Mapping[str, Layout]:
+        """Export formats by name."""
+        from .layouts import layouts  # layouts know the family's parts, so they are imported when there is a family
+
+        return layouts(self)
+
+    def sizes(self) -> Sequence[PartSize]:
+        """Parameter counts of the parts as they would be built; large ones are counted without memory."""
+        adapter = sizes.adapter_parameters(self.shape)
+        parts = [
+            PartSize("backbone", sizes.transformer_parameters(self.shape), trainable=True),
+            PartSize("adapter", adapter, trainable=self.adapter == "train"),
+        ]
+        if self.adapter == "lora":
+            lora = sizes.lora_parameters(self.shape, self.adapter_rank)
+            parts.append(PartSize("adapter LoRA", lora, trainable=True))
+        return [
+            *parts,
+            PartSize("qwen", self._text_size(), trainable=False),
+            PartSize("codec", self._codec_size(), trainable=False),
+        ]
+
+    def describe(self) -> Mapping[str, str]:
+        """Identity for manifests and model cards. Builds codec and text tower, whose hashes are a part of it."""
+        return {
+            "family": self.name,
+            "flavour": self.flavour,
+            "shape": repr(self.shape),
+            "weights": str(self.weights) if self.weights else f"random, seed {self.seed}",
+            "codec": self.codec().fingerprint,
+            "text": self.text_tower().fingerprint,
+            "adapter": f"lora, rank {self.adapter_rank}" if self.adapter == "lora" else self.adapter,
+            "null prompt": self.null,
+        }
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _build_backbone(self) -> Backbone:
+        if self.weights is not None:
+            backbone = Backbone.from_state(self.shape, stored_state(self.weights), where=str(self.weights))
+        elif self.random_weights:
+            backbone = Backbone.random(self.shape, seed=self.seed)
+        else:
+            raise ConfigError(
+                f"anima/{self.flavour} has no weights",
+                where="model.weights",
+                why="without them a model of this size would be trained from nothing",
+                do="give anima-base-v1.0.safetensors or a diffusers Anima folder, or set model.random_weights=true",
+            )
+        backbone.adapter_mode(self.adapter, rank=self.adapter_rank, alpha=self.adapter_alpha, seed=self.seed)
+        return backbone
+
+    def _build_codec(self) -> QwenCodec | KLCodec | TinyCodec:
+        if self._given_codec is not None and not isinstance(self._given_codec, str | Path):
+            return self._given_codec
+        place = self._codec_place()
+        if place is not None:
+            codec = load_anima_codec(place)
+            if codec.channels != self.shape.channels:
+                raise ConfigError(
+                    f"the codec has {codec.channels} latent channels, anima has {self.shape.channels}",
+                    where="model.codec",
+                    do="give Qwen-Image's autoencoder",
+                )
+            return codec
+        if self.flavour != "tiny":
+            raise ConfigError(
+                f"anima/{self.flavour} has no codec",
+                where="model.codec",
+                do="give qwen_image_vae.safetensors, or the `vae` folder of a diffusers Anima pipeline",
+            )
+        log.warning("anima/tiny: no codec given, so this one has random weights and decodes to noise")
+        return untrained_qwen_codec(seed=self.seed)
+
+    def _build_text(self) -> AnimaTextTower:
+        if isinstance(self._given_text, AnimaTextTower):
+            return self._given_text
+        place = self._text_place()
+        if place is not None and place.is_file():
+            return tower_from_file(place, self.tokenizers, null=self.null, dtype=self.text_dtype)
+        if place is not None:
+            return self._fitting(AnimaTextTower.load(place, dtype=self.text_dtype, null=self.null))
+        if self.flavour != "tiny":
+            raise ConfigError(
+                f"anima/{self.flavour} has no text encoder",
+                where="model.text",
+                do="give qwen_3_06b_base.safetensors and model.tokenizers, or a diffusers Anima pipeline folder",
+            )
+        # Without our seed: it stands for a released encoder, which is the same for every run.
+        return self._fitting(
+            tiny_tower(self.vocabulary or default_words(), qwen_dim=self.shape.qwen_dim, null=self.null)
+        )
+
+    def _fitting(self, tower: AnimaTextTower) -> AnimaTextTower:
+        """Raises ConfigError when the adapter cannot read what the tower gives."""
+        tokens = len(tower.t5_tokenizer)
+        if tower.width != self.shape.qwen_dim or tokens > self.shape.vocabulary_size:
+            raise ConfigError(
+                f"the text encoder has {tower.width} channels and {tokens} T5 tokens, the adapter reads {self.shape.qwen_dim} "
+                f"channels and at most {self.shape.vocabulary_size} tokens",
+                where="model.text",
+                do="set model.qwen_dim and model.vocabulary_size to fit, or give the released Qwen3-0.6B and T5 tokenizer",
+            )
+        return tower
+
+    def _codec_place(self) -> Path | None:
+        """The folder or file of the codec: the one that was given (or its `vae`), else the one beside the weights, else none."""
+        if isinstance(self._given_codec, str | Path):
+            given = Path(self._given_codec)
+            return given / "vae" if (given / "vae").is_dir() else given
+        beside = self.weights / "vae" if self.weights is not None else None
+        return beside if beside is not None and beside.is_dir() else None
+
+    def _text_place(self) -> Path | None:
+        """A pipeline folder with `text_encoder`, a file, or none."""
+        if isinstance(self._given_text, str | Path):
+            return Path(self._given_text)
+        beside = self.weights is not None and (self.weights / "text_encoder").is_dir()
+        return self.weights if beside else None
+
+    def _text_size(self) -> int:
+        place = self._text_place()
+        if isinstance(self._given_text, AnimaTextTower) or (place is None and self.flavour == "tiny"):
+            return self.text_tower().sizes()["qwen"]
+        return sizes.text_parameters(place if place is not None and place.is_dir() else None)
+
+    def _codec_size(self) -> int:
+        place = self._codec_place()
+        if place is None and (self._given_codec is not None or self.flavour == "tiny"):
+            return self.codec().num_parameters
+        return sizes.codec_parameters(place if place is not None and place.is_dir() else None)
+
+
+FAMILY = Anima
