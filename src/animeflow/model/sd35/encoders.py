@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...core.files import address
+from ..protocol import Prompt
 from ..weights import hash_state
 from .t5_length import T5Length
 
@@ -45,6 +46,15 @@ class Clip:
         output = self.model(tokens["input_ids"].to(self.model.device), output_hidden_states=True)
         return output.hidden_states[-2], output.text_embeds
 
+    @torch.no_grad()
+    def weighted(self, prompt: Prompt) -> tuple[Tensor, Tensor]:
+        """States `[length, width]` of one prompt with emphasis, float32, and pooled `[pooled_width]`, which has none."""
+        start, end = (self.tokenizer.bos_token_id, 1.0), (self.tokenizer.eos_token_id, 1.0)
+        tokens = [start, *_tokens(self.tokenizer, prompt)[: self.length - 2], end]
+        ids_2L, weights_L1 = _beside_empty(tokens, [start, end], pad=self.tokenizer.pad_token_id, length=self.length)
+        output = self.model(ids_2L.to(self.model.device), output_hidden_states=True)
+        return _emphasised(output.hidden_states[-2], weights_L1), output.text_embeds[0].clone()
+
 
 class T5:
     """A T5 encoder without attention mask, as SD3 was trained: the padding takes part, so the length is a policy."""
@@ -75,6 +85,39 @@ class T5:
     def __call__(self, ids: Sequence[Sequence[int]]) -> Tensor:
         """Ids of one common length n -> states `[B, n, width]`."""
         return self.model(torch.tensor(ids, device=self.model.device))[0]
+
+    def weighted(self, prompt: Prompt) -> Tensor:
+        """States `[n, width]` of one prompt with emphasis, float32, at the length that the policy gives its tokens."""
+        end = (self.tokenizer.eos_token_id, 1.0)
+        tokens = [*_tokens(self.tokenizer, prompt)[: self.length.limit - 1], end]
+        ids_2n, weights_n1 = _beside_empty(
+            tokens, [end], pad=self.tokenizer.pad_token_id, length=self.length(len(tokens))
+        )
+        return _emphasised(self(ids_2n.tolist()), weights_n1)
+
+
+Token = tuple[int, float]
+"""The id of a token and its weight."""
+
+
+def _tokens(tokenizer: Any, prompt: Prompt) -> list[Token]:
+    """Tokens of the pieces, each tokenized for itself, without start and end."""
+    return [
+        (token, weight) for text, weight in prompt for token in tokenizer(text, add_special_tokens=False)["input_ids"]
+    ]
+
+
+def _beside_empty(tokens: list[Token], empty: list[Token], *, pad: int, length: int) -> tuple[Tensor, Tensor]:
+    """Ids `[2, length]` of a prompt and of the empty one, padded alike, and the prompt's weights `[length, 1]`."""
+    ids = [[token for token, _ in row] + [pad] * (length - len(row)) for row in (tokens, empty)]
+    weights = [weight for _, weight in tokens] + [1.0] * (length - len(tokens))
+    return torch.tensor(ids), torch.tensor(weights)[:, None]
+
+
+def _emphasised(states_2LD: Tensor, weights_L1: Tensor) -> Tensor:
+    """z_empty + w (z - z_empty) for the token at every place: `lerp` is exact at w = 1 and at w = 0."""
+    z_LD, z_empty_LD = states_2LD.float()
+    return torch.lerp(z_empty_LD, z_LD, weights_L1.to(z_LD.device))
 
 
 def _expect_long_captions(tokenizer: Any) -> Any:

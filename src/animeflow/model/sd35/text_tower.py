@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from ...core.conditioning import Conditioning
 from ...core.errors import ConfigError
 from ...core.files import address
-from ..protocol import TextRow
+from ..protocol import Prompt, TextRow
 from ..weights import hash_files, weight_files
 from .encoders import T5, Clip
 from .t5_length import T5Length
@@ -127,6 +127,11 @@ class SD3TextTower:
                 self._encode_t5(self.t5, different, rows)
         return [rows[caption] for caption in captions]
 
+    def encode_weighted(self, prompts: Sequence[Prompt]) -> list[TextRow]:
+        """As `encode`, with emphasis: every token's state is drawn away from the empty prompt's state at its place, or towards it,
+        in each encoder by itself; pooled vectors have no tokens and stay as they are. Each prompt is encoded alone."""
+        return [self._weighted(prompt) for prompt in prompts]
+
     def collate(self, rows: Sequence[TextRow], *, drop: Sequence[frozenset[str]] | None = None) -> Conditioning:
         """`text [B, Lc + Lt, joint]` and `pooled [B, P]`; `text_mask` (bool `[B, Lc + Lt]`) only where T5 lengths differ."""
         dropped = drop if drop is not None else [frozenset()] * len(rows)
@@ -185,6 +190,17 @@ class SD3TextTower:
                 states = self._stored(t5([ids for _, ids in some]))
                 for index, (caption, _) in enumerate(some):
                     rows[caption]["t5"] = states[index].clone()
+
+    def _weighted(self, prompt: Prompt) -> TextRow:
+        if len(prompt) == 1 and prompt[0][1] == 1.0:
+            return self.encode([prompt[0][0]])[0]
+        row: dict[str, Tensor] = {}
+        with self._alone:
+            for letter, clip in (("l", self.clip_l), ("g", self.clip_g)):
+                row[f"clip_{letter}"], row[f"pooled_{letter}"] = (self._stored(part) for part in clip.weighted(prompt))
+            if self.t5:
+                row["t5"] = self._stored(self.t5.weighted(prompt))
+        return row
 
     def _stored(self, features: Tensor) -> Tensor:
         return features.to(self.row_dtype).cpu()
