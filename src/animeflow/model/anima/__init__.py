@@ -1,3 +1,3 @@
-"""The Anima line: a Cosmos-Predict2 DiT, Qwen3 states read through an adapter, Qwen-Image's codec. `model/registry.py` finds it here."""
+"""The Anima line: a Cosmos-Predict2 DiT, Qwen3 states read through an adapter, Qwen-Image's codec."""
 
 CELL = 16  # pixels along one side of a token: codec stride x patch

@@ -23,8 +23,8 @@ def set_mode(adapter: AnimaTextConditioner, mode: str, *, rank: int, alpha: floa
     """Make `adapter` learn as `mode` says.
 
     Args:
-        mode: `freeze`: not at all. `train`: every weight. `lora`: low-rank additions `alpha / rank * B A` (arXiv 2106.09685) to every
-            linear layer of its blocks and to the last one; they start at zero, and an export has them merged in.
+        mode: `freeze`: not at all. `train`: every weight. `lora`: low-rank additions `alpha / rank * B A` (arXiv 2106.09685) to
+            every linear layer; they start at zero, and an export has them merged in.
         rank, alpha: of the LoRA.
         seed: of its A.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,7 +17,7 @@ from . import sizes
 from .adapter import check_mode
 from .backbone import Backbone
 from .codec import QwenCodec, load_anima_codec, untrained_qwen_codec
-from .load import check_flavour, stored_shape, stored_state
+from .load import check_flavour, find_weights, stored_shape, stored_state
 from .shapes import shape
 from .text_tower import AnimaTextTower
 from .tiny import tiny_tower
@@ -24,8 +25,8 @@ from .tower_file import tower_from_file
 
 log = logging.getLogger(__name__)
 
-# The model card's own words: what to put before a prompt, and what to write as the negative one. An empty negative prompt is another
-# null in ComfyUI than in training, so a card's words are also the safer choice.
+# The model card's own words: what to put before a prompt, and what to write as the negative one. An empty negative prompt is not the
+# same in ComfyUI as in training, so the card's words are also the safer choice.
 POSITIVE = "masterpiece, best quality, score_7, safe"
 NEGATIVE = "worst quality, low quality, score_1, score_2, score_3, artist name"
 
@@ -51,6 +52,7 @@ class Anima:
     """
 
     name = "anima"
+    text_settings = ("null",)
 
     def __init__(
         self,
@@ -104,6 +106,12 @@ class Anima:
         self._backbone: Backbone | None = None
         self._codec: QwenCodec | KLCodec | TinyCodec | None = None
         self._text: AnimaTextTower | None = None
+
+    @staticmethod
+    def weights_at(path: Path) -> Mapping[str, Any]:
+        """Options that read what is at `path`: a pipeline folder brings codec and text encoder, another layout the backbone."""
+        found = find_weights(path)
+        return {"weights": str(found)} | ({"codec": None, "text": None} if (found / "vae").is_dir() else {})
 
     def backbone(self) -> Backbone:
         """DiT and adapter in float32.

@@ -37,7 +37,7 @@ class AnimaTextTower:
     Args:
         model: a `Qwen3Model`; `tokenizer` its tokenizer, `t5_tokenizer` that of T5.
         null: what Qwen gives for an empty prompt. `masked`: no state at all, as in the training of every peer. `comfy`: the state of
-            one padding token, which is what ComfyUI feeds the adapter (it differs, so a user there should write a negative prompt).
+            one padding token, which is what ComfyUI feeds the adapter (another one, so write a negative prompt there).
         weights: hash of the model's weights, computed when it is not given.
         max_tokens: longer captions lose their end.
     """

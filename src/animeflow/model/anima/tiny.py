@@ -24,7 +24,7 @@ T5_LENGTH = 512  # what the tokenizer's config says; nothing is cut by it
 
 
 def tiny_tower(words: Sequence[str], *, qwen_dim: int = 64, seed: int = 0, **options: Any) -> AnimaTextTower:
-    """Tower whose states have `qwen_dim` channels, a multiple of 32; each of `words` becomes one token. `options` are the tower's."""
+    """Tower whose states have `qwen_dim` channels, a multiple of 32; each of `words` becomes one token. `options`: the tower's."""
     if qwen_dim % (2 * HEAD) or qwen_dim < 2 * HEAD:
         raise ConfigError(f"Qwen width {qwen_dim} is not a multiple of {2 * HEAD}", where="model.qwen_dim", do="use 64")
     tokenizer = qwen_tokenizer(words)

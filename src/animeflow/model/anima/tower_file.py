@@ -1,4 +1,4 @@
-"""A text tower from the one file that ComfyUI users have: qwen_3_06b_base.safetensors. Knows the released config; knows no pipeline."""
+"""A text tower from the file that ComfyUI users have, qwen_3_06b_base.safetensors. Knows its config; knows no pipeline."""
 
 from __future__ import annotations
 
