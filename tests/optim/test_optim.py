@@ -12,6 +12,7 @@ from torch import nn
 from animeflow.core.errors import ConfigError
 from animeflow.optim.adamw import AdamW
 from animeflow.optim.ema import EMA
+from animeflow.optim.groups import parameter_groups
 from animeflow.optim.schedule import WSD, Constant
 
 
@@ -42,6 +43,90 @@ def test_every_trainable_parameter_is_in_exactly_one_group_and_only_matrices_dec
     assert all(
         (group["weight_decay"] == 0.1) == (p.ndim > 1) for group in optimizer.param_groups for p in group["params"]
     )
+
+
+class TwoParts(nn.Module):
+    """Two equal linear layers whose gradients are equal, and a third that is deeper in one of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.adapter, self.adapter_norm = (
+            nn.Linear(3, 3),
+            nn.ModuleDict({"block": nn.Linear(3, 3)}),
+            nn.Linear(3, 3),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x) + self.adapter["block"](x) + self.adapter_norm(x)
+
+
+def first_updates(rates: dict[str, float], **options) -> dict[str, torch.Tensor]:
+    module = TwoParts()
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    optimizer = AdamW(lr=1e-3, weight_decay=0.0, rates=rates, **options).build(module)
+    module(torch.ones(2, 3)).sum().backward()
+    optimizer.step()
+    return {name: p.detach() - before[name] for name, p in module.named_parameters()}
+
+
+def test_the_first_updates_of_two_parts_have_the_ratio_of_their_rates() -> None:
+    moved = first_updates({"adapter": 2e-5})
+    for kind in ("weight", "bias"):
+        size, its = moved[f"net.{kind}"].abs().mean(), moved[f"adapter.block.{kind}"].abs().mean()
+        assert (its / size).item() == pytest.approx(2e-5 / 1e-3, rel=1e-2)
+        assert moved[f"adapter_norm.{kind}"].abs().mean().item() == pytest.approx(size.item(), rel=1e-2)
+
+
+def test_the_longest_prefix_of_whole_components_decides() -> None:
+    module = TwoParts()
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    groups = parameter_groups(module, lr=1e-3, weight_decay=0.1, rates={"adapter": 1e-4, "adapter.block.weight": 1e-5})
+    found = {
+        names[p]: (group["part"], group["peak_lr"], group["weight_decay"]) for group in groups for p in group["params"]
+    }
+    assert found == {
+        "net.weight": ("", 1e-3, 0.1),
+        "net.bias": ("", 1e-3, 0.0),
+        "adapter.block.weight": ("adapter.block.weight", 1e-5, 0.1),
+        "adapter.block.bias": ("adapter", 1e-4, 0.0),
+        "adapter_norm.weight": ("", 1e-3, 0.1),
+        "adapter_norm.bias": ("", 1e-3, 0.0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("rates", "told"),
+    [
+        ({"adaptor": 1e-5}, r"begins with 'adaptor' \(did you mean 'adapter'\?\)"),
+        ({"adapter.blocks": 1e-5}, r"did you mean 'adapter.block'"),
+        ({"adapt": 1e-5}, "begin with one of: net, adapter, adapter_norm"),
+        ({"net": 1e-5}, "no trainable parameter is left for 'net'.*all of its 2 tensors are frozen"),
+        ({"adapter": 1e-5, "adapter.block": 1e-6}, "left for 'adapter'.*a longer prefix takes them"),
+    ],
+)
+def test_a_rate_that_would_act_on_nothing_is_refused(rates, told) -> None:
+    module = TwoParts()
+    module.net.requires_grad_(False)
+    with pytest.raises(ConfigError, match=f"(?s){told}") as caught:
+        AdamW(rates=rates).build(module)
+    assert caught.value.where == "optim.rates"
+
+
+def test_a_learner_without_a_trainable_parameter_is_refused() -> None:
+    with pytest.raises(ConfigError, match="every parameter of the learner is frozen"):
+        AdamW().build(TwoParts().requires_grad_(False))
+
+
+def test_frozen_weights_have_no_average_and_may_be_bf16() -> None:
+    module = TwoParts()
+    module.net.requires_grad_(False).bfloat16()
+    ema = EMA(module, half_life_images=10)
+    assert not [name for name in ema.state_dict() if name.startswith("net")]
+    kept = module.net.weight.clone()
+    AdamW().build(module)
+    ema.update(10, 10)
+    with ema.applied():
+        assert torch.equal(module.net.weight, kept)
 
 
 def test_an_update_that_bf16_would_lose_survives_in_the_float32_master() -> None:
@@ -79,6 +164,8 @@ def test_average_follows_its_half_life_and_gives_the_weights_back() -> None:
     ("build", "where"),
     [
         (lambda: AdamW(lr=0), "optim.lr"),
+        (lambda: AdamW(rates={"net": 0.0}), "optim.rates.net"),
+        (lambda: AdamW(rates={"net": "1e-4"}), "optim.rates.net"),
         (lambda: AdamW(betas=(0.9, 1.0)), "optim.betas"),
         (lambda: AdamW(betas=(-0.1, 0.9)), "optim.betas"),
         (lambda: AdamW(betas=(0.9,)), "optim.betas"),

@@ -69,6 +69,54 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path) -> None:
     assert seen == sorted(set(seen)), "no line is there twice"
 
 
+def test_a_resumed_run_with_a_rate_per_part_is_the_uninterrupted_one(tmp_path) -> None:
+    options = {"images": 96, "rates": {"text": 1e-3}}
+    trainer(tmp_path / "whole", **options).run()
+    stopped = trainer(tmp_path / "parts", **options)
+    stopped.settings = Settings(**{**vars(stopped.settings), "images": 48})
+    stopped.run()
+    again = trainer(tmp_path / "parts", **options)
+    assert again.resume() and again.progress.images_seen == 48
+    again.run()
+    same(final(tmp_path / "whole"), final(tmp_path / "parts"), exact=True)
+    assert lines_of(tmp_path / "whole")[-1] == lines_of(tmp_path / "parts")[-1]
+    trainer(tmp_path / "one_rate", images=96).run()
+    assert not torch.equal(
+        final(tmp_path / "one_rate")["learner"]["text.weight"], final(tmp_path / "whole")["learner"]["text.weight"]
+    )
+
+
+def test_every_part_follows_the_schedule_from_its_own_peak_and_is_named_in_log_and_lines(tmp_path, caplog) -> None:
+    with caplog.at_level("INFO", logger="animeflow"):
+        run = trainer(tmp_path, images=32, rates={"text": 1e-3}, settings={"log_every_images": 8})
+        run.run()
+    for line in lines_of(tmp_path):
+        factor = min(1, (line["images"] - 8 + 1) / 16)  # of the step that ended here, with 16 images of warm-up
+        assert line["optim/lr"] == pytest.approx(1e-2 * factor)
+        assert line["optim/lr/text"] == pytest.approx(1e-3 * factor)
+    assert "all others: 148 parameters at a peak learning rate of 0.01" in caplog.text
+    assert "text: 16 parameters at a peak learning rate of 0.001" in caplog.text
+    assert "frozen" not in caplog.text
+
+
+def test_a_frozen_part_keeps_its_bits_and_costs_no_moment_and_no_average(tmp_path, caplog) -> None:
+    with caplog.at_level("INFO", logger="animeflow"):
+        run = trainer(tmp_path, images=48, frozen=["text"])
+        before = {name: value.clone() for name, value in run.learner.state_dict().items()}
+        run.run()
+    saved = final(tmp_path)
+    for name, value in before.items():
+        assert torch.equal(saved["learner"][name], value) == name.startswith("text")
+    assert run.learner.text.weight.grad is None
+    assert set(saved["ema"]) == {"conv.weight", "conv.bias"}
+    assert {name.split("/")[0] for name in saved["optimizer"]} == {"conv.weight", "conv.bias"}
+    assert "frozen: 16 parameters" in caplog.text
+    again = trainer(tmp_path, images=96, frozen=["text"])
+    assert again.resume()
+    again.run()
+    assert torch.equal(again.learner.text.weight, before["text.weight"])
+
+
 def test_a_run_resumed_between_two_log_lines_logs_what_the_uninterrupted_one_does(tmp_path) -> None:
     trainer(tmp_path / "whole", images=96, poison=2).run()
     killed = trainer(tmp_path / "parts", images=96, poison=2)

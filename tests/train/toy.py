@@ -78,13 +78,28 @@ class Steps:
         self.plan.load_state_dict(state)
 
 
-def trainer(folder: Path, *, images: int, hooks=(), identity=None, precision="fp32", settings=None, **steps) -> Trainer:
+def trainer(
+    folder: Path,
+    *,
+    images: int,
+    hooks=(),
+    identity=None,
+    precision="fp32",
+    settings=None,
+    rates=None,
+    frozen=(),
+    **steps,
+) -> Trainer:
+    """`rates` of parts, and `frozen` parts, by the first component of their names."""
     rhythm = {"log_every_images": 16, "checkpoint_every_images": 24, "ema_half_life_images": 40, "device": "cpu"}
+    learner = Learner()
+    for part in frozen:
+        getattr(learner, part).requires_grad_(False)
     return Trainer(
-        learner=Learner(),
+        learner=learner,
         recipe=lambda learner: Velocity(learner, seed=3),
         steps=Steps(**{"batch": 8, "micro_batch": 8, **steps}),
-        optim=AdamW(lr=1e-2),
+        optim=AdamW(lr=1e-2, rates=rates or {}),
         schedule=Constant(warmup_images=16),
         settings=Settings(images=images, precision=precision, **rhythm | (settings or {})),
         folder=folder,

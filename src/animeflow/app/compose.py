@@ -13,6 +13,9 @@ from ..core.files import read_json
 from ..evaluate.run_folder import flat
 from .check import check_keys
 
+# Maps whose keys only the chosen family knows, so that no file of configs/ names them: any key may be set in them.
+OPEN = ("data.loader.encoder_dropout", "optim.rates")
+
 __all__ = ["choices", "compose", "compose_run", "config_folder", "flat", "flat_keys"]
 
 
@@ -39,7 +42,7 @@ def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
     folder = config_folder()
     try:
         with initialize_config_dir(str(folder), version_base="1.3"):
-            config = hydra_compose("animeflow", overrides=list(overrides))
+            config = hydra_compose("animeflow", overrides=[_opened(override) for override in overrides])
             resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise _explained(error, overrides, folder) from error
@@ -70,6 +73,12 @@ def compose_run(overrides: Sequence[str]) -> dict[str, Any]:
             target, source = target.setdefault(parent, {}), source[parent]
         target[last] = copy.deepcopy(source[last])
     return merged | {"run": config["run"]}
+
+
+def _opened(override: str) -> str:
+    """Hydra adds a key to a map only behind `++`; in the maps of `OPEN` a key is a value like any other."""
+    key = override.partition("=")[0]
+    return f"++{override}" if key in OPEN or key.startswith(tuple(f"{name}." for name in OPEN)) else override
 
 
 def choices(folder: Path, group: str) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..core.errors import ConfigError
 from .build import build, choose
+from .compose import flat
 
 Config = Mapping[str, Any]
 
@@ -108,7 +109,7 @@ def optim(config: Config) -> tuple[Any, Any]:
     from ..optim.adamw import AdamW
     from ..optim.schedule import WSD, Constant
 
-    node = dict(config["optim"])
+    node = config["optim"] | {"rates": flat(config["optim"].get("rates") or {})}  # NAME.PART: a path, nested or with dots
     schedule = choose({"wsd": WSD, "constant": Constant}, node.pop("schedule"), where="optim.schedule")
     return choose({"adamw": AdamW}, node, where="optim"), schedule
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
 from ..core.errors import ConfigError
-from .groups import decay_groups
+from .groups import parameter_groups
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class AdamW:
 
     Args:
         lr: peak learning rate; the schedule multiplies it.
+        rates: peak learning rates of parts, by the beginning of their parameters' names; see `parameter_groups`.
         betas, eps: of the moments and the denominator.
         weight_decay: decoupled, on matrices and convolutions only.
     """
@@ -25,10 +27,15 @@ class AdamW:
     betas: tuple[float, float] = (0.9, 0.99)
     eps: float = 1e-8
     weight_decay: float = 0.01
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.lr > 0:
-            raise ConfigError(f"learning rate {self.lr} is not above 0", where="optim.lr", do="1e-4 is usual")
+        for where, rate in {
+            "optim.lr": self.lr,
+            **{f"optim.rates.{part}": rate for part, rate in self.rates.items()},
+        }.items():
+            if not isinstance(rate, int | float) or not rate > 0:
+                raise ConfigError(f"learning rate {rate} is not above 0", where=where, do="1e-4 is usual")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(
                 f"betas {list(self.betas)} are not two numbers from 0 to below 1",
@@ -51,5 +58,5 @@ class AdamW:
                 why="at a usual learning rate most updates of a bf16 weight round to nothing",
                 do="cast the learner to float32; bf16 belongs to autocast (train.precision=bf16)",
             )
-        groups = decay_groups(module, weight_decay=self.weight_decay)
+        groups = parameter_groups(module, lr=self.lr, weight_decay=self.weight_decay, rates=self.rates)
         return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=True)

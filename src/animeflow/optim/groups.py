@@ -1,14 +1,78 @@
-"""Which parameters are decayed. Knows names and shapes; knows no family."""
+"""Which parameters share a learning rate, and which are decayed. Knows names and shapes; knows no family."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from torch import nn
 
+from ..core.errors import ConfigError, did_you_mean
 
-def decay_groups(module: nn.Module, *, weight_decay: float) -> list[dict]:
-    """Two groups of the trainable parameters: matrices and convolutions are decayed; biases, norms and other vectors are not
-    (they have one axis; the rule of nanoGPT)."""
-    decayed = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
-    kept = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+REST = ""  # the part of all parameters that no rate names
+
+
+def parameter_groups(module: nn.Module, *, lr: float, weight_decay: float, rates: Mapping[str, float]) -> list[dict]:
+    """The trainable parameters by part and decay. A group holds its `part`, its `peak_lr`, which a schedule multiplies, and what
+    torch wants: `params`, `lr`, `weight_decay`.
+
+    A part is a key of `rates`: the dotted beginning of names, in whole components (`adapter` takes `adapter.norm.weight`, not
+    `adapter_norm.weight`); of two that fit the longer one. Matrices and convolutions are decayed; biases, norms and other
+    vectors are not (they have one axis; the rule of nanoGPT).
+
+    Raises:
+        ConfigError: nothing is trainable, or no trainable parameter is of a part.
+    """
+    found: dict[tuple[str, bool], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            found[part_of(name, rates), parameter.ndim > 1].append(parameter)
+    if not found:
+        raise ConfigError("every parameter of the learner is frozen", where="model", do="let a part of it train")
+    for part in rates:
+        if part not in {found_part for found_part, _ in found}:
+            raise _no_such_part(part, [name for name, _ in module.named_parameters()])
+    return [
+        {"part": part, "peak_lr": rate, "params": found[part, decayed], "lr": rate, "weight_decay": decay}
+        for part, rate in {REST: lr, **rates}.items()
+        for decayed, decay in ((True, weight_decay), (False, 0.0))
+        if (part, decayed) in found
+    ]
+
+
+def part_of(name: str, parts: Iterable[str]) -> str:
+    """The longest of `parts` that `name` is in; `REST` when it is in none."""
+    return max((part for part in parts if f"{name}.".startswith(f"{part}.")), key=len, default=REST)
+
+
+def tell(module: nn.Module, groups: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A line per part with its number of parameters and its peak rate, and one for what is frozen."""
+    counts: dict[tuple[str, float], int] = defaultdict(int)
+    for group in groups:
+        counts[group["part"], group["peak_lr"]] += sum(parameter.numel() for parameter in group["params"])
+    rest = "all others" if len(counts) > 1 else "all"
+    lines = [
+        f"{part or rest}: {number:,} parameters at a peak learning rate of {rate:g}"
+        for (part, rate), number in counts.items()
+    ]
+    frozen = sum(parameter.numel() for parameter in module.parameters() if not parameter.requires_grad)
+    return [*lines, f"frozen: {frozen:,} parameters"] if frozen else lines
+
+
+def _no_such_part(part: str, names: list[str]) -> ConfigError:
+    """Either the word is wrong, or all that it names is frozen or has a rate of a longer prefix."""
+    there = [name for name in names if part_of(name, [part])]
+    if there:
+        return ConfigError(
+            f"no trainable parameter is left for '{part}'",
+            where="optim.rates",
+            why=f"all of its {len(there)} tensors are frozen, or a longer prefix takes them",
+            do="leave this rate out, or let the part train",
+        )
+    known = list(dict.fromkeys(".".join(name.split(".")[:depth]) for depth in (1, 2) for name in names if "." in name))
+    return ConfigError(
+        f"no parameter begins with '{part}'{did_you_mean(part, known)}",
+        where="optim.rates",
+        do=f"begin with one of: {', '.join(dict.fromkeys(name.split('.')[0] for name in names))}",
+    )

@@ -23,6 +23,7 @@ from ..core.batch import Batch
 from ..core.errors import AnimeflowError, ConfigError
 from ..core.log import progress
 from ..model.protocol import Backbone
+from ..optim import groups
 from ..optim.adamw import AdamW
 from ..optim.ema import EMA
 from ..optim.schedule import Schedule
@@ -86,7 +87,7 @@ class Trainer:
             cast(Backbone, self.learner).gradient_checkpointing()
         self.names = {parameter: name for name, parameter in self.learner.named_parameters()}
         self.optimizer = optim.build(self.learner)
-        self.peak_lr = optim.lr
+        self.peak_rates = {"optim/lr": optim.lr} | {f"optim/lr/{part}": rate for part, rate in optim.rates.items()}
         # accelerate wraps the learner (DDP, autocast), never the recipe: the recipe calls what was wrapped.
         self.wrapped = self.accelerator.prepare_model(self.learner)
         self.recipe = recipe(self.wrapped)
@@ -104,6 +105,8 @@ class Trainer:
         telemetry.start()
         before, started = self.progress.seconds, time.perf_counter()
         last_log = self.progress.images_seen
+        for line in groups.tell(self.learner, self.optimizer.param_groups):
+            log.info("%s", line)
         self.wrapped.train()
         if self.progress.images_seen == 0:
             with telemetry.paused():
@@ -112,7 +115,7 @@ class Trainer:
             advance(self.progress.images_seen)
             while self.progress.images_seen < self.settings.images:
                 micro_batches, wait_s = next(timed)
-                reports, grad_norm, lr = self.step(micro_batches)
+                reports, grad_norm, rates = self.step(micro_batches)
                 self.progress.seconds = before + time.perf_counter() - started
                 count = micro_batches[0].global_count
                 advance(count)
@@ -122,7 +125,7 @@ class Trainer:
                 if self._crossed(last_log, self.settings.log_every_images) or self.finished:
                     last_log = self.progress.images_seen
                     values = telemetry.flush(self._sum)
-                    extra = {"train/grad_norm": float(grad_norm), "optim/lr": lr, "time/seconds": self.progress.seconds}
+                    extra = {"train/grad_norm": float(grad_norm), **rates, "time/seconds": self.progress.seconds}
                     self.tracker.log(self.progress.images_seen, self.progress.step, values | extra)
                 with telemetry.paused():
                     self._run_hooks()
@@ -137,8 +140,8 @@ class Trainer:
     def finished(self) -> bool:
         return self.progress.images_seen >= self.settings.images
 
-    def step(self, micro_batches: list[Batch]) -> tuple[list[LossReport], Tensor, float]:
-        """One optimizer step: every phase of the recipe over every micro-batch. Returns reports, gradient norm and rate."""
+    def step(self, micro_batches: list[Batch]) -> tuple[list[LossReport], Tensor, dict[str, float]]:
+        """One optimizer step: every phase of the recipe over every micro-batch. Returns reports, gradient norm and rates."""
         reports: list[LossReport] = []
         for phase in self.recipe.phases():
             for i, batch in enumerate(micro_batches):
@@ -151,10 +154,10 @@ class Trainer:
                     self.accelerator.backward(report.loss * self.accelerator.num_processes)
                 reports.append(report)
         norm = self._clip()
-        lr = self.peak_lr * self.schedule.factor(self.progress.images_seen, self.settings.images)
+        factor = self.schedule.factor(self.progress.images_seen, self.settings.images)
         if bool(torch.isfinite(norm)):
             for group in self.optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = group["peak_lr"] * factor
             self.optimizer.step()
         else:
             self._skip(micro_batches)
@@ -162,7 +165,7 @@ class Trainer:
         self.progress.images_seen += micro_batches[0].global_count
         self.progress.step += 1
         self.ema.update(self.progress.images_seen, micro_batches[0].global_count)
-        return reports, norm, lr
+        return reports, norm, {name: peak * factor for name, peak in self.peak_rates.items()}
 
     def _clip(self) -> Tensor:
         return self.accelerator.clip_grad_norm_(self.learner.parameters(), self.settings.clip or float("inf"))

@@ -61,7 +61,7 @@ def figures(config: dict[str, Any]) -> dict[str, Any]:
         "parameters": {part.name: f"{part.parameters:,}{' (trained)' if part.trainable else ''}" for part in sizes},
         "effective batch": f"{load['batch']} = {world} processes x {load['micro_batch']} x {accumulated} accumulated",
         "images": f"{settings.images:,} in {steps:,} optimizer steps",
-        "optimizer": f"{config['optim']['kind']}, learning rate {optimizer.lr:g}, betas {optimizer.betas}",
+        "optimizer": f"{config['optim']['kind']}, {_rates(optimizer)}, betas {optimizer.betas}",
         "schedule": _schedule(config["optim"]["schedule"], load["batch"], schedule, settings.images),
         "precision": settings.precision,
         "buckets": f"{len(plan)}: {', '.join(str(b) for b in plan.buckets[:12])}{', ...' if len(plan) > 12 else ''}",
@@ -82,6 +82,10 @@ def _family_or_shape(config: Mapping[str, Any]) -> Any:
         if node.get(name) is not None and not Path(str(node[name])).exists():
             node[name] = None
     return family({**config, "model": node})
+
+
+def _rates(optimizer: Any) -> str:
+    return ", ".join([f"learning rate {optimizer.lr:g}", *(f"{p} {rate:g}" for p, rate in optimizer.rates.items())])
 
 
 def _schedule(node: Mapping[str, Any], batch: int, schedule: Any, images: int) -> str:

@@ -127,7 +127,7 @@ def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a continued run must share with its beginning."""
     # A run of constant rate is the same run whatever its length; one that decays towards its end is not.
     free = (*FREE, "train.images") if config["optim"]["schedule"]["kind"] == "constant" else FREE
-    return {key: value for key, value in flat(dict(config)).items() if not key.startswith(free)}
+    return {key: value for key, value in flat(dict(config)).items() if not key.startswith(free) and value != {}}
 
 
 def _processes(expected: int | None) -> tuple[int, int]:
