@@ -199,8 +199,8 @@ def test_a_wrong_setting_is_named():
         solve(gaussian_velocity, noise(1), solver="heun")
     with pytest.raises(ConfigError, match="do not fall"):
         solve(gaussian_velocity, noise(1), torch.tensor([0.0, 1.0]))
-    with pytest.raises(ConfigError, match="unknown schedule"):
-        sigmas(4, schedule="beta")
+    with pytest.raises(ConfigError, match="did you mean 'beta'"):
+        sigmas(4, schedule="bta")
     with pytest.raises(ConfigError, match="steps"):
         sigmas(0)
 

@@ -1,7 +1,8 @@
 """The times a fixed-step solver stops at, from noise to data. Knows numbers; knows no solver and no model.
 
 Every schedule starts at 1, falls strictly and ends in exactly 0: `[steps + 1]` float32, computed in float64. A released
-SD3-like model has a table of 1000 times S_a(i / 1000); schedules that pick from it repeat what ComfyUI and diffusers do.
+SD3-like model has a table of 1000 times S_a(i / 1000); schedules that pick from it repeat what ComfyUI and diffusers do. Where two
+picks of a Beta schedule fall on one entry, it is taken once: many steps become fewer than were asked for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor
 
 from ..core.errors import ConfigError, did_you_mean
+from . import beta as beta_law
 from .shift import shifted
+from .stochastic import FIRST_SIGMA
 
 TABLE = 1000
 
@@ -46,6 +49,19 @@ def karras(steps: int, shift: float) -> Tensor:
     return _closed(torch.linspace(1, low, steps, dtype=torch.float64) ** 7)
 
 
+def beta(steps: int, shift: float, *, a: float = 0.6, b: float = 0.6) -> Tensor:
+    """ComfyUI's `beta`: entries of the table at quantiles of Beta(a, b), closer together towards both ends (Lee et al. 2024)."""
+    quantiles = beta_law.quantile(1 - torch.arange(steps, dtype=torch.float64) / steps, a, b)
+    # The middle of a symmetric law falls between two entries: decided by the number, not by the last bit of the quantile.
+    entries = torch.round(torch.round((TABLE - 1) * quantiles, decimals=8)) + 1
+    return _closed(shifted(torch.unique_consecutive(entries) / TABLE, shift))
+
+
+def beta57(steps: int, shift: float) -> Tensor:
+    """`beta` with Beta(0.5, 0.7), which leans towards the picture: RES4LYF's `beta57`."""
+    return beta(steps, shift, a=0.5, b=0.7)
+
+
 def _closed(times: Tensor) -> Tensor:
     return torch.cat([times, times.new_zeros(1)])
 
@@ -56,11 +72,13 @@ SCHEDULES: dict[str, Callable[[int, float], Tensor]] = {
     "normal": normal,
     "sgm_uniform": sgm_uniform,
     "karras": karras,
+    "beta": beta,
+    "beta57": beta57,
 }
 
 
 def sigmas(steps: int, *, shift: float = 1.0, schedule: str = "linear") -> Tensor:
-    """`[steps + 1]` float32 on the CPU, first 1, last exactly 0. Raises ConfigError."""
+    """`[steps + 1]` float32 on the CPU, first 1, last exactly 0; shorter where the schedule says so. Raises ConfigError."""
     if schedule not in SCHEDULES:
         raise ConfigError(
             f"unknown schedule '{schedule}'{did_you_mean(schedule, SCHEDULES)}",
@@ -72,3 +90,8 @@ def sigmas(steps: int, *, shift: float = 1.0, schedule: str = "linear") -> Tenso
     if not shift > 0:
         raise ConfigError(f"shift {shift} is not positive", where="sample.shift", do="use 1.0 for none, 3.0 for SD3.5")
     return SCHEDULES[schedule](steps, shift).float()
+
+
+def first_sigma(shift: float) -> float:
+    """S_a(1 - 1e-4): where solvers begin that cannot begin at 1 (ComfyUI's `percent_to_sigma(1e-4)`)."""
+    return float(shifted(torch.tensor(FIRST_SIGMA, dtype=torch.float64), shift))
