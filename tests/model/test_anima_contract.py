@@ -23,7 +23,7 @@ class TestTiny(FamilyContract):
 
 
 class TestTinyWithComfysNull(TestTiny):
-    options: ClassVar[dict[str, Any]] = {"adapter": "train", "null": "comfy"}
+    options: ClassVar[dict[str, Any]] = {"adapter": "train", "empty_prompt": "comfy"}
 
 
 class TestTinyWithCaptionsBeyondTheFloor(TestTiny):

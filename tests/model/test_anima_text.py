@@ -111,7 +111,7 @@ def test_dropping_both_encoders_is_the_empty_caption(backbone, plain):
 
 
 def test_comfys_null_is_the_state_of_one_padding_token(backbone, plain):
-    comfy = tower(null="comfy")
+    comfy = tower(empty_prompt="comfy")
     row = comfy.encode([""])[0]
     expected = comfy.model(input_ids=torch.tensor([[comfy.tokenizer.pad_token_id]])).last_hidden_state[0]
     torch.testing.assert_close(row["qwen"], expected, rtol=0, atol=1e-6)
@@ -122,7 +122,7 @@ def test_comfys_null_is_the_state_of_one_padding_token(backbone, plain):
 
 def test_an_unknown_null_is_told():
     with pytest.raises(ConfigError, match="did you mean 'comfy'"):
-        tower(null="comfi")
+        tower(empty_prompt="comfi")
 
 
 @torch.no_grad()

@@ -25,8 +25,8 @@ from .tower_file import tower_from_file
 
 log = logging.getLogger(__name__)
 
-# The model card's own words: what to put before a prompt, and what to write as the negative one. An empty negative prompt is not the
-# same in ComfyUI as in training, so the card's words are also the safer choice.
+# The model card's own words: what to put before a prompt, and what to write as the negative one. An empty negative prompt is
+# not the same in ComfyUI as in training, so the card's words are also the safer choice.
 POSITIVE = "masterpiece, best quality, score_7, safe"
 NEGATIVE = "worst quality, low quality, score_1, score_2, score_3, artist name"
 
@@ -44,7 +44,7 @@ class Anima:
         tokenizers: a folder with Qwen's and T5's tokenizers in `tokenizer` and `t5_tokenizer`, or in `qwen` and `t5`.
         adapter: what of the text adapter learns: `freeze`, `train` or `lora`. Its learning rate is `optim.rates.adapter`.
         adapter_rank, adapter_alpha: of the LoRA.
-        null: the empty prompt, `masked` or `comfy`, see `AnimaTextTower`.
+        empty_prompt: `masked` or `comfy`, see `AnimaTextTower`.
         text_dtype: dtype the encoder computes in; rows are stored in bf16.
         vocabulary: words of the tiny flavour's tokenizers; default: toonworld's.
         depth, heads, text_dim, qwen_dim, vocabulary_size, text_floor: change the flavour's shape.
@@ -52,7 +52,7 @@ class Anima:
     """
 
     name = "anima"
-    text_settings = ("null",)
+    text_settings = ("empty_prompt",)
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Anima:
         adapter: str = "freeze",
         adapter_rank: int = 16,
         adapter_alpha: float = 16.0,
-        null: str = "masked",
+        empty_prompt: str = "masked",
         text_dtype: str = "float32",
         vocabulary: Sequence[str] | None = None,
         depth: int | None = None,
@@ -99,7 +99,7 @@ class Anima:
         self.model_spec = {"architecture": "anima", "implementation": "https://huggingface.co/circlestone-labs/Anima"}
         self.random_weights = random_weights or flavour == "tiny"
         self.adapter, self.adapter_rank, self.adapter_alpha = adapter, adapter_rank, adapter_alpha
-        self.null, self.text_dtype = null, getattr(torch, text_dtype)
+        self.empty_prompt, self.text_dtype = empty_prompt, getattr(torch, text_dtype)
         self.tokenizers = Path(tokenizers) if tokenizers is not None else None
         self.vocabulary, self.seed = vocabulary, seed
         self._given_codec, self._given_text = codec, text
@@ -167,7 +167,7 @@ class Anima:
             "codec": self.codec().fingerprint,
             "text": self.text_tower().fingerprint,
             "adapter": f"lora, rank {self.adapter_rank}" if self.adapter == "lora" else self.adapter,
-            "null prompt": self.null,
+            "empty prompt": self.empty_prompt,
         }
 
     # -- inside --------------------------------------------------------------------------------------------------------
@@ -214,9 +214,9 @@ class Anima:
             return self._given_text
         place = self._text_place()
         if place is not None and place.is_file():
-            return tower_from_file(place, self.tokenizers, null=self.null, dtype=self.text_dtype)
+            return tower_from_file(place, self.tokenizers, empty_prompt=self.empty_prompt, dtype=self.text_dtype)
         if place is not None:
-            return self._fitting(AnimaTextTower.load(place, dtype=self.text_dtype, null=self.null))
+            return self._fitting(AnimaTextTower.load(place, dtype=self.text_dtype, empty_prompt=self.empty_prompt))
         if self.flavour != "tiny":
             raise ConfigError(
                 f"anima/{self.flavour} has no text encoder",
@@ -225,7 +225,7 @@ class Anima:
             )
         # Without our seed: it stands for a released encoder, which is the same for every run.
         return self._fitting(
-            tiny_tower(self.vocabulary or default_words(), qwen_dim=self.shape.qwen_dim, null=self.null)
+            tiny_tower(self.vocabulary or default_words(), qwen_dim=self.shape.qwen_dim, empty_prompt=self.empty_prompt)
         )
 
     def _fitting(self, tower: AnimaTextTower) -> AnimaTextTower:

@@ -24,7 +24,7 @@ from ..tokenizers import expect_long_captions, tokenizer_hash
 from ..weights import hash_files, hash_state, weight_files
 
 ENCODERS = ("qwen", "t5")
-NULLS = ("masked", "comfy")
+EMPTY_PROMPTS = ("masked", "comfy")
 MAX_TOKENS = 4096  # far above any caption: only a broken one is cut, and it is counted
 
 
@@ -36,8 +36,8 @@ class AnimaTextTower:
 
     Args:
         model: a `Qwen3Model`; `tokenizer` its tokenizer, `t5_tokenizer` that of T5.
-        null: what Qwen gives for an empty prompt. `masked`: no state at all, as in the training of every peer. `comfy`: the state of
-            one padding token, which is what ComfyUI feeds the adapter (another one, so write a negative prompt there).
+        empty_prompt: what Qwen gives for it. `masked`: no state at all, as every trainer taught the model. `comfy`: the state of one
+            padding token, which is what ComfyUI feeds the adapter (another one, so write a negative prompt there).
         weights: hash of the model's weights, computed when it is not given.
         max_tokens: longer captions lose their end.
     """
@@ -50,22 +50,22 @@ class AnimaTextTower:
         tokenizer: Any,
         t5_tokenizer: Any,
         *,
-        null: str = "masked",
+        empty_prompt: str = "masked",
         weights: str | None = None,
         row_dtype: torch.dtype = torch.bfloat16,
         captions_at_once: int = 32,
         max_tokens: int = MAX_TOKENS,
     ) -> None:
-        if null not in NULLS:
+        if empty_prompt not in EMPTY_PROMPTS:
             raise ConfigError(
-                f"unknown null prompt '{null}'{did_you_mean(null, NULLS)}",
-                where="model.null",
-                do=f"choose one of: {', '.join(NULLS)}",
+                f"unknown empty prompt '{empty_prompt}'{did_you_mean(empty_prompt, EMPTY_PROMPTS)}",
+                where="model.empty_prompt",
+                do=f"choose one of: {', '.join(EMPTY_PROMPTS)}",
             )
         self.model = model.eval().requires_grad_(False)
         self.tokenizer, self.t5_tokenizer = expect_long_captions(tokenizer), expect_long_captions(t5_tokenizer)
-        self.null, self.row_dtype, self.captions_at_once, self.max_tokens = (
-            null,
+        self.empty_prompt, self.row_dtype, self.captions_at_once, self.max_tokens = (
+            empty_prompt,
             row_dtype,
             captions_at_once,
             max_tokens,
@@ -77,7 +77,7 @@ class AnimaTextTower:
             weights=weights or hash_state(model.state_dict()),
             tokenizer=tokenizer_hash(tokenizer),
             t5_tokenizer=tokenizer_hash(t5_tokenizer),
-            null=null,
+            empty_prompt=empty_prompt,
             max_tokens=max_tokens,
             dtype=f"{model.dtype} {row_dtype}",
         )
@@ -114,7 +114,7 @@ class AnimaTextTower:
     def encode_weighted(self, prompts: Sequence[Prompt]) -> list[TextRow]:
         """As `encode`, for pieces with weights. Pieces are tokenized one by one; Qwen sees every weight as 1, and each T5 token
         carries the weight of its piece to the adapter's output, the end token 1."""
-        keys = [tuple(prompt) for prompt in prompts]
+        keys: list[Prompt] = [tuple(prompt) for prompt in prompts]
         rows: dict[Prompt, dict[str, Tensor]] = {}
         by_length: dict[int, list[tuple[Prompt, list[int]]]] = defaultdict(list)
         with self._alone:
@@ -191,7 +191,7 @@ class AnimaTextTower:
 
     def _qwen_ids(self, prompt: Prompt) -> list[int]:
         ids = [token for text, _ in prompt for token in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
-        if not ids and self.null == "comfy":
+        if not ids and self.empty_prompt == "comfy":
             return [self.tokenizer.pad_token_id]
         return ids[: self.max_tokens]
 
@@ -232,7 +232,7 @@ def load_tokenizers(folder: Path) -> tuple[Any, Any]:
 
 
 def _padded(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """`[n_i, ...]` of different lengths -> `[B, n, ...]` with zeros after each end, and the mask `[B, n]` of what is real; n >= 1."""
+    """`[n_i, ...]` of different lengths -> `[B, n, ...]` with zeros after each end, and the mask `[B, n]` of what is real."""
     lengths = torch.tensor([len(part) for part in parts])
     longest = max(1, int(lengths.max()))
     filled = [F.pad(part, (0, 0) * (part.ndim - 1) + (0, longest - len(part))) for part in parts]

@@ -1,6 +1,6 @@
 """A small Qwen3 with designed random weights, and tokenizers from a word list: nothing to download. Reads no file.
 
-Nothing here is trained. Every token has its own random direction, drawn from its text (adding a word to the list moves no other word);
+Nothing here is trained. Every token has its own random direction, drawn from its text, so adding a word to the list moves no other;
 attention is nearly even over what came before, so a state holds the token and the words that led to it.
 """
 
