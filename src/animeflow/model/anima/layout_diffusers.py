@@ -83,9 +83,9 @@ class DiffusersFolder:
             "diffusers' pipeline needs torchvision, for which its CosmosTransformer3DModel asks when it runs.",
             f"diffusers cuts a prompt at {DIFFUSERS_LENGTH} tokens unless it is called with a larger max_sequence_length.",
         ]
-        if self.family.text_tower().null != "masked":
+        if self.family.empty_prompt != "masked":
             said.append(
-                "diffusers has no token at all for an empty prompt, where the training had one padding token, as in ComfyUI."
+                "diffusers makes no token of an empty prompt, where the training had one padding token, as in ComfyUI."
             )
         codec = self.family.codec()
         if not isinstance(codec, QwenCodec):
