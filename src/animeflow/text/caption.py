@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .emphasis import unescape
 from .policy import CaptionPolicy
 from .tags import size_tags, to_words
 
 __all__ = ["Caption", "CaptionPolicy", "count", "render", "sections", "variants"]
 
 _COUNT = re.compile(r"\d+\+?(girl|boy|other)s?|multiple_(girls|boys|others)|solo|no_humans")
+_SOLO = ("solo", "general")  # tells how many there are, and is a general tag for some
 _QUALITY = re.compile(
     r"masterpiece|(best|amazing|great|high|good|normal|average|low|bad|worst)_quality|score_\d+(_up)?|very_aesthetic|aesthetic|displeasing|"
     r"very_displeasing"
@@ -49,7 +51,8 @@ def render(facts: Mapping[str, Any], policy: CaptionPolicy, rng: random.Random) 
     kind = _draw(policy.kinds, rng)
     language = _draw(policy.languages, rng)
     tags = _tag_text(facts, policy, rng)
-    sentences = {k: v.strip() for k, v in (facts.get("captions") or {}).items() if v and v.strip()}
+    # An escaped parenthesis is a mark for the prompt of a picture, and what the text towers see there is the parenthesis alone.
+    sentences = {k: unescape(v).strip() for k, v in (facts.get("captions") or {}).items() if v and v.strip()}
     found = language if language in sentences else "en"
     sentence = sentences.get(found, "") if "sentence" in kind else ""
     wished = language if "sentence" in kind and (found != language or not sentence) else None
@@ -91,13 +94,16 @@ def sections(facts: Mapping[str, Any], policy: CaptionPolicy) -> dict[str, list[
     put("quality", quality if policy.quality == "keep" else [])
     plain = {category: [name for name in names if name not in quality] for category, names in tags.items()}
     put("meta", _meta(plain.get("meta", []), facts, policy))
-    put("year", [f"year_{facts['created_at'][:4]}"] if str(facts.get("created_at") or "")[:4].isdecimal() else [])
+    year = str(facts.get("created_at") or "")[:4]
+    put("year", [f"year_{year}"] if year.isdecimal() else [])
+    put("period", filter(None, [policy.period_of(int(year)) if year.isdecimal() else None]))
     put("rating", filter(None, [policy.rating_words.get(facts.get("rating") or "unknown", "")]))
-    put("count", [name for name in plain.get("general", []) if _COUNT.fullmatch(name)])
+    counts = [name for name in plain.get("general", []) if _COUNT.fullmatch(name) and (name, policy.solo) != _SOLO]
+    put("count", counts)
     put("character", plain.get("character", []))
     put("series", plain.get("copyright", []))
     put("artist", plain.get("artist", []))
-    put("general", [name for name in plain.get("general", []) if not _COUNT.fullmatch(name)])
+    put("general", [name for name in plain.get("general", []) if name not in counts])
     return found
 
 
@@ -121,17 +127,26 @@ def _tag_text(facts: Mapping[str, Any], policy: CaptionPolicy, rng: random.Rando
     for pool in pools:
         pool[:] = [(section, name) for section, name in pool if rng.random() >= policy.dropout_of(section)]
         if shuffled:
-            rng.shuffle(pool)
+            _shuffle(pool, policy.fixed, rng)
     drawn = kept + [tag for pool in pools for tag in pool]
     written = [_write(section, name, policy) for section, name in drawn]
     return policy.separator.join(dict.fromkeys(filter(None, written)))
 
 
+def _shuffle(pool: list[tuple[str, str]], fixed: tuple[str, ...], rng: random.Random) -> None:
+    """In place; tags of fixed sections stay where they are."""
+    moving = [tag for tag in pool if tag[0] not in fixed]
+    rng.shuffle(moving)
+    rest = iter(moving)
+    pool[:] = [tag if tag[0] in fixed else next(rest) for tag in pool]
+
+
 def _write(section: str, name: str, policy: CaptionPolicy) -> str:
-    if section == "artist" and policy.artist_prefix:
-        name = name.removeprefix(policy.artist_prefix)
+    prefix = policy.artist_prefix if section == "artist" else ""
+    while prefix and name.startswith(prefix):  # a source may have written it already
+        name = name.removeprefix(prefix)
     word = name if policy.underscores else to_words(name)
-    return policy.artist_prefix + word if section == "artist" else word
+    return prefix + word if word else ""
 
 
 def _join(first: str, second: str) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 from ..core.errors import ConfigError, did_you_mean
 
 KINDS = ("tags", "sentence", "tags+sentence", "sentence+tags")
-SECTIONS = ("quality", "meta", "year", "rating", "count", "character", "series", "artist", "general")
+ORDER = ("quality", "meta", "year", "rating", "count", "character", "series", "artist", "general")
+SECTIONS = (*ORDER, "period")
 QUALITIES = ("none", "keep")
 WHERE = "text"
 
@@ -34,12 +35,16 @@ class CaptionPolicy:
         languages: weight of each language of sentences; one that is missing for a picture falls back to `en`.
         order: the sections, in order. `a+b` makes one pool of two, which is shuffled as one. A section left out is not written.
         shuffle: probability that the tags of every pool are shuffled.
+        fixed: sections whose tags keep their stored order even then.
         keep_first: this many tags at the front are neither moved nor dropped.
         tag_dropout: probability that a tag is left out.
         section_dropout: the same for single sections, instead of `tag_dropout`.
         protected: sections whose tags are never dropped.
         quality: `none` writes no quality tag at all (masterpiece, score_7, ...), `keep` writes those the facts have.
         size_tags: write highres, absurdres, lowres from the size of the source picture.
+        periods: word -> the first year it stands for; of those that began, the latest is the `period` of a picture. Where there
+            are none, or no date, no period is written.
+        solo: the section of the tag `solo`, count or general.
         rating_words: how each rating is written; an empty word or a missing rating is not written.
         artist_prefix: written before an artist's name, `@` for Anima.
         underscores: keep them in tags.
@@ -49,14 +54,17 @@ class CaptionPolicy:
 
     kinds: Mapping[str, float] = field(default_factory=lambda: {"tags": 1.0})
     languages: Mapping[str, float] = field(default_factory=lambda: {"en": 1.0})
-    order: tuple[str, ...] = SECTIONS
+    order: tuple[str, ...] = ORDER
     shuffle: float = 1.0
+    fixed: tuple[str, ...] = ()
     keep_first: int = 0
     tag_dropout: float = 0.0
     section_dropout: Mapping[str, float] = field(default_factory=dict)
     protected: tuple[str, ...] = ("count", "character", "artist")
     quality: str = "none"
     size_tags: bool = True
+    periods: Mapping[str, int] = field(default_factory=dict)
+    solo: str = "count"
     rating_words: Mapping[str, str] = field(
         default_factory=lambda: {word: word for word in ("general", "sensitive", "questionable", "explicit")}
     )
@@ -70,6 +78,8 @@ class CaptionPolicy:
         _known(self.sections, SECTIONS, "order")
         _known(self.section_dropout, SECTIONS, "section_dropout")
         _known(self.protected, SECTIONS, "protected")
+        _known(self.fixed, SECTIONS, "fixed")
+        _known([self.solo], ("count", "general"), "solo")
         _known([self.quality], QUALITIES, "quality")
         if len(set(self.sections)) < len(self.sections):
             raise ConfigError(f"a section is named twice in {list(self.order)}", where=f"{WHERE}.order")
@@ -87,6 +97,25 @@ class CaptionPolicy:
     def nekofantasia(cls) -> CaptionPolicy:
         """Nekofantasia 0.1: Danbooru tags without underscores, all shuffled, separated by commas, no quality tags."""
         return cls(order=("meta+rating+count+character+series+artist+general",))
+
+    @classmethod
+    def anima(cls) -> CaptionPolicy:
+        """Anima's template: [quality, year, safety] [count] [character] [series] [@artist] [tags], tags mixed with sentences.
+
+        Inside the first section the order is that of the card's full example. The card names the periods without their years;
+        these are Animagine XL 3.1's, whose words they are but for `old`.
+        """
+        return cls(
+            kinds={"tags": 0.45, "sentence": 0.25, "tags+sentence": 0.2, "sentence+tags": 0.1},
+            order=("year", "period", "quality", "meta", "rating", "count", "character", "series", "artist", "general"),
+            fixed=("quality", "meta", "count"),
+            tag_dropout=0.05,
+            quality="keep",
+            periods={"old": 0, "early": 2011, "mid": 2015, "recent": 2018, "newest": 2021},
+            solo="general",
+            rating_words={"general": "safe", "sensitive": "sensitive", "questionable": "nsfw", "explicit": "explicit"},
+            artist_prefix="@",
+        )
 
     @classmethod
     def toonworld(cls) -> CaptionPolicy:
@@ -109,6 +138,11 @@ class CaptionPolicy:
 
     def dropout_of(self, section: str) -> float:
         return 0.0 if section in self.protected else self.section_dropout.get(section, self.tag_dropout)
+
+    def period_of(self, year: int) -> str | None:
+        """The word for a year: of the periods that had begun, the one that began last."""
+        begun = {word: first for word, first in self.periods.items() if first <= year}
+        return max(begun, key=lambda word: begun[word]) if begun else None
 
     def leaves_out(self, name: str) -> bool:
         return bool(self.leave_out) and _pattern(self.leave_out).fullmatch(name) is not None

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
+from .emphasis import unescape
+
 CATEGORIES = ("general", "character", "copyright", "artist", "meta")
 RATINGS = ("general", "sensitive", "questionable", "explicit", "unknown")
 
@@ -77,8 +79,11 @@ def split_tags(value: str | Iterable[str] | None) -> list[str]:
 
 
 def split_sidecar(text: str) -> list[str]:
-    """Tag names from a text sidecar: one per line, or separated by commas. A lone line without commas is one tag."""
-    return list(dict.fromkeys(filter(None, map(to_name, re.split(r"[,\n、，]", text)))))
+    r"""Tag names from a text sidecar: one per line, or separated by commas. A lone line without commas is one tag.
+
+    `miku \(vocaloid\)` was written for a prompt: the name is `miku_(vocaloid)`.
+    """
+    return list(dict.fromkeys(filter(None, map(to_name, re.split(r"[,\n、，]", unescape(text))))))
 
 
 def rating_of(value: str | None, *, site: str, before_2022: bool = False) -> str:
