@@ -7,6 +7,7 @@ with `docs/architecture.md`, and say why in the commit.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from animeflow.model import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "animeflow"
@@ -45,6 +48,7 @@ DOORS = {  # foreign library -> the rooms, or the one module, that may import it
     "pyarrow": {"catalogue", "data"},
 }
 TORCH_FREE = ("image", "text", "toonworld", "catalogue")  # they start fast and run in worker processes
+FAMILY_BLIND = ("flow", "recipe", "train", "data", "sample")  # they know parts by protocol only
 SLOW = ("torch", "diffusers", "transformers", "peft", "accelerate", "wandb", "webdataset", "cv2", "duckdb", "pyarrow")
 
 
@@ -136,8 +140,102 @@ def test_nothing_unpickles():
 
 def test_tests_share_the_names_of_rooms():
     folders = {file.parent.relative_to(ROOT / "tests").parts[0] for file in (ROOT / "tests").glob("*/**/test_*.py")}
-    folders -= {"journey"}  # whole paths, verb by verb, through all rooms
+    folders -= {
+        "journey",
+        "families",
+    }  # whole paths, verb by verb, through all rooms; what a family of one's own has to do
     assert folders <= set(FLOOR), f"test folders that mirror no room: {sorted(folders - set(FLOOR))}"
+
+
+def family_of(file: Path) -> str | None:
+    """The family whose folder a module lies in."""
+    parts = file.relative_to(PACKAGE).parts
+    return parts[1] if parts[0] == "model" and parts[1] in registry.names() else None
+
+
+def words_of_code(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Names and strings of a module, without its comments and docstrings, which may cite a paper or a model."""
+    documents = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        for word in (getattr(node, field, None) for field in ("id", "attr", "arg", "name", "module")):
+            if isinstance(word, str):
+                yield getattr(node, "lineno", 0), word
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents:
+            yield node.lineno, node.value
+
+
+def named_families(file: Path) -> list[str]:
+    """Places of a module whose code knows the name of a family."""
+    name = re.compile(rf"(?<![a-z])({'|'.join(registry.names())})(?![a-z])", re.IGNORECASE)
+    return [
+        f"{file.name}:{line} says '{word}'"
+        for line, word in words_of_code(ast.parse(file.read_text()))
+        if name.search(word)
+    ]
+
+
+def test_no_family_is_known_by_name_outside_its_folder():
+    """The room of words is left out: a template of captions bears the name of the model whose card published it."""
+    files = [file for file in modules() if family_of(file) is None and file.parent != PACKAGE / "text"]
+    found = {file: named_families(file) for file in files}
+    wrong = [f"{file.parent.relative_to(ROOT)}/{place}" for file, places in found.items() for place in places]
+    assert not wrong, "families are found by folder (model/registry.py); ask the family instead:\n" + "\n".join(wrong)
+
+
+def test_no_family_is_imported_but_by_itself():
+    """The registry imports by a name that it was given; every other way in would need an edit for a new family."""
+    wrong = []
+    for each in every_import():
+        parts = each.name.split(".")
+        if parts[:2] == ["animeflow", "model"] and len(parts) > 2 and parts[2] in registry.names():
+            wrong += [str(each)] if family_of(each.file) != parts[2] else []
+    assert not wrong, "\n".join(wrong)
+
+
+def probes(file: Path) -> list[str]:
+    """Questions about the kind of a family's part: `hasattr`, and `isinstance` of a class that the model room or torch.nn made."""
+    tree = ast.parse(file.read_text())
+    parts = {"nn", "Module"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and "model" in (node.module or "").split("."):
+            parts |= {alias.asname or alias.name for alias in node.names}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            kinds = {part.id for each in node.args[1:] for part in ast.walk(each) if isinstance(part, ast.Name)}
+            kinds |= {part.attr for each in node.args[1:] for part in ast.walk(each) if isinstance(part, ast.Attribute)}
+            if node.func.id == "hasattr" or (node.func.id in ("isinstance", "issubclass") and kinds & parts):
+                found.append(f"{file.name}:{node.lineno} asks {ast.unparse(node)}")
+    return found
+
+
+@pytest.mark.parametrize("room", FAMILY_BLIND)
+def test_rooms_below_the_wiring_never_ask_what_kind_a_part_is(room):
+    wrong = [place for file in sorted((PACKAGE / room).rglob("*.py")) for place in probes(file)]
+    assert not wrong, "a part says what it does by its protocol:\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("from ..model.protocol import Codec\nisinstance(part, Codec)", 1),
+        ("isinstance(part, nn.Linear)", 1),
+        ("hasattr(family, 'blocks')", 1),
+        ("isinstance(value, int | float)\nisinstance(error, BaseException)", 0),
+    ],
+)
+def test_a_probe_is_found(tmp_path, code, found):
+    (tmp_path / "module.py").write_text(code)
+    assert len(probes(tmp_path / "module.py")) == found
+
+
+def test_a_familys_name_is_found_in_code_and_may_be_cited(tmp_path):
+    name = registry.names()[0]
+    file = tmp_path / "module.py"
+    file.write_text(f'"""As {name} does."""\n# {name}\ndef f():\n    """{name}."""\n    return "xyz{name}xyz"\n')
+    assert named_families(file) == []
+    file.write_text(f'if family == "{name}":\n    {name}_text = 1\nx = {name.capitalize()}()\n')
+    assert len(named_families(file)) == 3
 
 
 def loaded_after(code: str) -> set[str]:
@@ -155,6 +253,11 @@ def test_a_room_of_pictures_or_words_does_not_load_torch(room):
         for file in sorted((PACKAGE / room).rglob("*.py"))
     ]
     assert "torch" not in loaded_after("\n".join(f"import {name}" for name in names))
+
+
+def test_the_size_of_a_token_is_known_without_torch():
+    code = "from animeflow.model import registry\nassert registry.names()\n[registry.cell(name) for name in registry.names()]"
+    assert loaded_after(code) == set()
 
 
 def test_help_loads_nothing_slow():
