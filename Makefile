@@ -3,6 +3,7 @@
 # Settings, on the command line or in the environment:
 #   PYTHON=python3.12   the interpreter that makes the virtual environment (default: the first of 3.11, 3.12, python3 that fits)
 #   VENV=.venv          where that environment lives
+#   FAMILY=NAME         the family of models that make demo trains; "animeflow demo --help" lists them
 #   ARGS="..."          passed on to the program of the target: make demo ARGS=--fast, make test ARGS="-k bucket"
 
 SHELL := /bin/bash
@@ -15,6 +16,7 @@ VENV ?= .venv
 PYTHON ?=
 ARGS ?=
 FAST ?=
+FAMILY ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -29,12 +31,12 @@ help: ## Show this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)$$/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 	@echo
 	@echo 'Start with "make demo". The first target you run prepares $(VENV) (a few minutes); later ones reuse it.'
-	@echo 'Settings: PYTHON=python3.12  VENV=.venv  ARGS="..." (passed on)  FAST=1 (a short demo)'
+	@echo 'Settings: PYTHON=python3.12  VENV=.venv  ARGS="..." (passed on)  FAST=1 (a short demo)  FAMILY=NAME (of the demo)'
 
 setup: $(READY) ## Make the virtual environment with the pinned packages (every other target does it too)
 
 demo: $(READY) ## Draw pictures, train on them, export, sample, report: the whole path (FAST=1: a minute instead of ten)
-	$(BIN)/animeflow demo $(if $(filter-out 0,$(FAST)),--fast) $(ARGS)
+	$(BIN)/animeflow demo $(if $(filter-out 0,$(FAST)),--fast) $(if $(FAMILY),--family $(FAMILY)) $(ARGS)
 
 # Two processes with one OpenMP thread each: two threads of one process spin against each other on a small busy machine.
 # A file stays with one process, so that its fixtures are made once.

@@ -7,11 +7,13 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from .. import __version__
 from ..core.errors import AnimeflowError
+from ..model import registry
 
 VERBS = {
     "demo": "The whole path on drawn pictures, from nothing to a report page. Start here.",
@@ -38,7 +40,13 @@ Many GPUs: accelerate launch scripts/train.py experiment=nekofantasia_0_1
 
 
 def execute(
-    verb: str, overrides: Sequence[str], *, debug: bool = False, dry_run: bool = False, fast: bool = False
+    verb: str,
+    overrides: Sequence[str],
+    *,
+    debug: bool = False,
+    dry_run: bool = False,
+    fast: bool = False,
+    family: str | None = None,
 ) -> int:
     """Run one verb and turn errors into exit codes: 0 done, 2 something the user can mend, 1 a bug (with its traceback)."""
     from ..core import log
@@ -47,7 +55,7 @@ def execute(
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading a part is told by our own lines
     try:
         module = importlib.import_module(f"animeflow.app.verbs.{verb}")
-        options = {"fast": fast} if verb == "demo" else {"dry_run": dry_run}
+        options = {"fast": fast, "family": family} if verb == "demo" else {"dry_run": dry_run}
         module.run(list(overrides), **options)
     except AnimeflowError as error:
         if debug:
@@ -78,19 +86,20 @@ def main() -> None:
 
 
 def _command(verb: str, about: str) -> click.Command:
-    def callback(overrides: tuple[str, ...], debug: bool, **flags: bool) -> None:
-        sys.exit(execute(verb, overrides, debug=debug, **flags))
+    def callback(overrides: tuple[str, ...], debug: bool, **own: Any) -> None:
+        sys.exit(execute(verb, overrides, debug=debug, **own))
 
-    own = ["--fast"] if verb == "demo" else ["--dry-run"]
-    helps = {
-        "--fast": "A minute-long version that proves the path, not the learning.",
-        "--dry-run": "Say what would be done and stop.",
-    }
     params: list[click.Parameter] = [
         click.Argument(["overrides"], nargs=-1, metavar="[KEY=VALUE]..."),
         click.Option(["--debug"], is_flag=True, help="Show the traceback of every error."),
-        *(click.Option([flag], is_flag=True, help=helps[flag]) for flag in own),
     ]
+    if verb == "demo":
+        about_fast = "A minute-long version that proves the path, not the learning."
+        about_family = f"The family that learns: {', '.join(registry.names())}."
+        params.append(click.Option(["--fast"], is_flag=True, help=about_fast))
+        params.append(click.Option(["--family"], metavar="NAME", help=about_family))
+    else:
+        params.append(click.Option(["--dry-run"], is_flag=True, help="Say what would be done and stop."))
     return click.Command(verb, callback=callback, params=params, help=about + _examples(verb), short_help=about)
 
 

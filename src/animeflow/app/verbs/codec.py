@@ -29,7 +29,7 @@ def learn(config: dict[str, Any], *, dry_run: bool = False) -> None:
     from ...data.reader import ShardSet
     from ...model.toon_codec import train_toon_codec
 
-    if config["model"]["codec"] is None:
+    if config["model"].get("codec") is None:
         raise ConfigError("this model brings a codec of its own", where="model.codec", do="skip this step")
     folder, shards = Path(config["model"]["codec"]), ShardSet(Workspace.of(config).shards)
     made_from = {"codec": dict(config["data"]["codec"]), "seed": config["seed"], "samples": shards.samples_hash}

@@ -11,15 +11,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...core import files
-from ...core.errors import AnimeflowError
-from ..compose import compose
-from ..wiring import Workspace, family, use_threads
+from ...core.errors import AnimeflowError, ConfigError
+from ...model import registry
+from .. import wiring
+from ..compose import choices, compose, config_folder
+from ..wiring import Workspace, use_threads
 
 log = logging.getLogger(__name__)
+DEMO, SMOKE = "toonworld_tiny", "toonworld_smoke"
 
 
-def run(overrides: Sequence[str], *, fast: bool = False) -> None:
-    words = [f"experiment={'toonworld_smoke' if fast else 'toonworld_tiny'}", *overrides]
+def run(overrides: Sequence[str], *, fast: bool = False, family: str | None = None) -> None:
+    words = [f"experiment={experiment(family, fast=fast)}", *overrides]
     config = compose(words)
     use_threads(config["train"]["threads"])
     begin = time.perf_counter()
@@ -38,19 +41,43 @@ def run(overrides: Sequence[str], *, fast: bool = False) -> None:
     step("draw pictures", lambda: toonworld.draw(config))
     step("catalogue", lambda: catalogue.collect(config))
     step("shards", lambda: shard.cut(config))
-    step("codec and oracle", lambda: _side_by_side(["codec", "oracle"], words))
+    small_nets = ["codec", "oracle"] if config["model"].get("codec") is not None else ["oracle"]
+    step(" and ".join(small_nets), lambda: _side_by_side(small_nets, words))
     step("codec report", lambda: _codec_report(config))
-    fam = family(config)
+    fam = wiring.family(config)
     step("cache", lambda: cache.encode(config, fam=fam))
     step("train", lambda: train.learn(config, fam=fam, overrides=words))
     step("export", lambda: export.write(config))
-    exported = {**config, "sample": config["sample"] | {"source": str(place.export / "diffusers")}}
+    exported = {**config, "sample": config["sample"] | {"source": str(place.export)}}
     step("sample from the export", lambda: sample.picture(exported))
     step("compare solvers", lambda: _compare(exported))
     step("progress sheet", lambda: _progress_sheet(config))
     files.write_json(place.run / "timings.json", seconds)
     page = step("report", lambda: report.show(config, overrides=words))
     log.info("done in %.0f s; the model: %s; the page: %s", time.perf_counter() - begin, place.export, page)
+
+
+def experiment(family: str | None, *, fast: bool) -> str:
+    """The experiment of a family's demo: `FAMILY_toonworld`, or `FAMILY_toonworld_smoke` when fast. That of the house's first
+    family needs no name.
+
+    Raises:
+        ConfigError: there is no such family, or it has no such experiment.
+    """
+    first = SMOKE if fast else DEMO
+    if family is None:
+        return first
+    registry.cell(family)  # an unknown one is told with those that are there
+    known, wanted = choices(config_folder(), "experiment"), f"{family}_toonworld{'_smoke' if fast else ''}"
+    if wanted in known:
+        return wanted
+    if compose([f"experiment={first}"])["model"]["family"] == family:
+        return first
+    raise ConfigError(
+        f"{family} has no demo",
+        where="--family",
+        do=f"write configs/experiment/{wanted}.yaml, with configs/experiment/{first}.yaml as a pattern",
+    )
 
 
 def _side_by_side(verbs: Sequence[str], words: Sequence[str]) -> None:
@@ -107,6 +134,6 @@ def _codec_report(config: dict[str, Any]) -> None:
     place = Workspace.of(config)
     shards = ShardSet(place.shards)
     uids = [uid for uid in shards.uids if shards.split_of(uid) == "val"][:32]
-    found = measure_codec(family(config).codec(), [decode(shards.sample(uid).png).pixels for uid in uids])
+    found = measure_codec(wiring.family(config).codec(), [decode(shards.sample(uid).png).pixels for uid in uids])
     files.write_json(place.run / "codec.json", found.as_dict())
     log.info("codec: %.2f dB PSNR on %d pictures it never saw", found.psnr, found.pictures)
