@@ -114,7 +114,9 @@ def backbone_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         DataError: the file holds something else, a key is unknown or missing, or there is no text adapter.
     """
-    if any(name.startswith((TRANSFORMER, CONDITIONER, "transformer_blocks.")) for name in state):
+    if any(name.startswith("transformer_blocks.") for name in state):  # the folder of one of the two networks
+        state = prefixed(state, TRANSFORMER)
+    if any(name.startswith((TRANSFORMER, CONDITIONER)) for name in state):
         to_released(state)  # looks whether every name is there, and costs nothing
         return dict(state)
     taken = parts(state)
@@ -189,7 +191,8 @@ def _adapter_names(state: Mapping[str, Tensor], prefix: str) -> list[str]:
             why="without it no caption reaches the DiT as it did in training, and ComfyUI takes such a file for Cosmos-Predict2",
             do="give the whole Anima file, or a diffusers pipeline folder that has `text_conditioner` beside `transformer`",
         )
-    depth = num_blocks(state, rf"{re.escape(prefix)}blocks\.(\d+)\.", what="Anima's text adapter")
+    what = "Anima's text adapter" if adapter else "Anima"
+    depth = num_blocks(state, rf"{re.escape(prefix)}blocks\.(\d+)\.", what=what)
     wider = ADAPTER_WIDER if any(name in adapter for name in ADAPTER_WIDER) else []
     blocks = [f"blocks.{index}.{name}" for index in range(depth) for name in ADAPTER_BLOCK]
     return [*ADAPTER_OUTSIDE, *wider, *blocks]
