@@ -51,6 +51,23 @@ def test_other_programs_find_their_three_lines(tmp_path):
     assert settings["Model"] == "sd35 tiny"
 
 
+@pytest.mark.parametrize(
+    ("solver", "schedule", "words"),
+    [
+        ("er_sde", "beta", {"Sampler": "ER SDE", "Schedule type": "Beta", "Eta": "0.5"}),
+        ("euler_ancestral", "simple", {"Sampler": "Euler a", "Schedule type": "Simple", "Eta": "0.5"}),
+        ("dpmpp_2m_sde", "karras", {"Sampler": "DPM++ 2M SDE", "Schedule type": "Karras", "Eta": "0.5"}),
+        ("dopri5", "beta57", {"Sampler": "dopri5", "Schedule type": "beta57"}),  # names nobody else has a word for
+    ],
+)
+def test_other_programs_read_their_own_words(solver, schedule, words):
+    eta = {"eta": 0.5} if "Eta" in words else {}
+    last = png.parameters(RECIPE | {"solver": solver, "schedule": schedule} | eta).splitlines()[-1]
+    settings = dict(part.split(": ") for part in last.split(", "))
+    assert settings.items() >= words.items()
+    assert ("Eta" in settings) == ("Eta" in words)
+
+
 def test_equal_samples_are_equal_files(tmp_path):
     one, two = (png.save(tmp_path / name, picture(), RECIPE) for name in ("a.png", "b.png"))
     assert one.read_bytes() == two.read_bytes()

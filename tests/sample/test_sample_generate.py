@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,12 @@ from torch import nn
 from animeflow.core.conditioning import Conditioning
 from animeflow.core.errors import ConfigError
 from animeflow.flow.adaptive import FINISH_STEPS
+from animeflow.flow.schedule import SCHEDULES, first_sigma, sigmas
+from animeflow.flow.solver import SOLVERS, solve
+from animeflow.flow.stochastic import STOCHASTIC
 from animeflow.model.protocol import SamplingDefaults
 from animeflow.sample import png
-from animeflow.sample.generate import generate, initial_noise, to_uint8
+from animeflow.sample.generate import generate, initial_noise, step_noise, to_uint8
 
 
 class Movable:
@@ -49,6 +53,11 @@ class ToyTower(Movable):
     def __init__(self, home="cpu"):
         super().__init__(home)
         self.encoded: list[str] = []
+        self.weighted: list[list[tuple[str, float]]] = []
+
+    def encode_weighted(self, prompts):
+        self.weighted += [list(prompt) for prompt in prompts]
+        return self.encode(["".join(text * round(weight * 10) for text, weight in prompt) for prompt in prompts])
 
     def encode(self, captions):
         assert self.device.type == "cpu"  # where the backbone is
@@ -106,7 +115,7 @@ class ToyFamily:
 PROMPTS = ["red hair", "blue hair", "green hair", "1girl, smile"]
 
 
-@pytest.mark.parametrize("solver", ["euler", "heun", "bosh3", "dopri5"])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_same_seed_same_picture_in_any_batch(solver):
     pictures = [
         [s.pixels for s in generate(ToyFamily(), PROMPTS, height=32, width=48, seeds=(7,), solver=solver, batch_size=n)]
@@ -159,12 +168,107 @@ def test_guidance_off_asks_for_the_prompt_alone():
     assert set(family.net.batches) == {1}
 
 
-def test_the_recipe_in_the_file_draws_the_picture_again(tmp_path):
-    (sample,) = generate(ToyFamily(), ["red hair"], height=16, width=24, seeds=(11,), solver="heun", steps=4, cfg=3.0)
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_recipe_in_the_file_draws_the_picture_again(solver, tmp_path):
+    given = {"steps": 4, "cfg": 3.0, "schedule": "beta57", "eta": 0.7, "s_noise": 0.9, "prompt_weights": True}
+    family = ToyFamily()
+    (sample,) = generate(family, ["red (hair:1.2)"], height=16, width=24, seeds=(11,), solver=solver, **given)
     read = png.read_recipe(png.save(tmp_path / "a.png", sample.pixels, sample.recipe))
-    names = ("height", "width", "solver", "steps", "schedule", "cfg", "shift", "negative")
-    again = generate(ToyFamily(), [read["prompt"]], seeds=(read["seed"],), **{name: read[name] for name in names})
+    assert {"eta", "s_noise"} & read.keys() == ({"eta", "s_noise"} if solver in STOCHASTIC else set())
+    told = {name: read[name] for name in read.keys() - {"prompt", "seed", "nfe", "model", "animeflow"}}
+    assert told.keys() >= {
+        "height",
+        "width",
+        "solver",
+        "steps",
+        "schedule",
+        "cfg",
+        "shift",
+        "negative",
+        "prompt_weights",
+    }
+    again = generate(ToyFamily(), [read["prompt"]], seeds=(read["seed"],), **told)
     assert np.array_equal(again[0].pixels, sample.pixels)
+    assert again[0].recipe == sample.recipe
+
+
+def test_solver_and_schedule_are_the_familys_where_none_is_named():
+    family = ToyFamily()
+    family.defaults = replace(ToyFamily.defaults, solver="er_sde", schedule="beta57")
+    one = generate(family, ["red hair"], height=16, width=16, seeds=(3,))[0]
+    two = generate(ToyFamily(), ["red hair"], height=16, width=16, seeds=(3,), solver="er_sde", schedule="beta57")[0]
+    assert one.recipe == two.recipe
+    assert (one.recipe["solver"], one.recipe["schedule"], one.recipe["eta"], one.recipe["s_noise"]) == (
+        *("er_sde", "beta57"),
+        *(1.0, 1.0),
+    )
+    assert np.array_equal(one.pixels, two.pixels)
+    family.defaults = replace(family.defaults, solver="bosh3")
+    assert "rtol" in generate(family, ["red hair"], height=16, width=16)[0].recipe
+
+
+@pytest.mark.parametrize("solver", STOCHASTIC)
+def test_a_stochastic_solver_draws_what_its_seed_and_step_say(solver):
+    """The solver called by hand with the noise of two seeds gives the latents that `generate` decodes."""
+    family, seen = ToyFamily(), []
+    generate(
+        family, ["red hair"], height=16, width=24, seeds=(5, 6), solver=solver, steps=4, cfg=1.0, on_step=seen.append
+    )
+    net, cond = family.net, family.tower.collate(family.tower.encode(["red hair"] * 2))
+    with torch.no_grad():
+        by_hand = solve(
+            lambda x, t_B: net(x, t_B, cond),
+            torch.stack([initial_noise(seed, 3, 4, 6) for seed in (5, 6)]),
+            sigmas(4, shift=3.0),
+            solver=solver,
+            noise=lambda step: torch.stack([step_noise(seed, step, 3, 4, 6) for seed in (5, 6)]),
+            first_sigma=first_sigma(3.0),
+        )
+    assert torch.equal(seen[-1].denoised_BChw, by_hand.x)
+    steps = [step_noise(5, step, 3, 4, 6) for step in range(3)]
+    for one, two in (
+        (steps[0], steps[1]),
+        (steps[0], step_noise(6, 0, 3, 4, 6)),
+        (steps[0], initial_noise(5, 3, 4, 6)),
+    ):
+        assert not torch.equal(one, two)
+
+
+def test_without_randomness_the_seed_of_the_steps_does_not_matter(monkeypatch):
+    def refuse(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("animeflow.sample.generate.step_noise", refuse)
+    for strength in ({"eta": 0.0}, {"s_noise": 0.0}):
+        generate(ToyFamily(), PROMPTS[:1], height=16, width=16, solver="er_sde", **strength)
+
+
+def test_prompt_weights_are_read_only_when_asked_for():
+    prompt, family = r"red hair, (smile:1.3), miku \(vocaloid\)", ToyFamily()
+    literal = generate(family, [prompt], height=16, width=16, negative="(bad)")[0]
+    assert (family.tower.encoded, family.tower.weighted) == ([prompt, "(bad)"], [])
+    assert literal.recipe["prompt_weights"] is False
+    weighted = generate(family, [prompt], height=16, width=16, negative="(bad)", prompt_weights=True)[0]
+    pieces = [("red hair, ", 1.0), ("smile", 1.3), (", miku (vocaloid)", 1.0)]
+    assert family.tower.weighted == [pieces, [("bad", pytest.approx(1.1))]]
+    assert weighted.recipe["prompt_weights"] is True
+    assert weighted.recipe["prompt"] == literal.recipe["prompt"] == prompt
+    assert not np.array_equal(weighted.pixels, literal.pixels)
+
+
+def test_a_schedule_of_fewer_stops_is_told_and_can_be_drawn_again():
+    taken = len(sigmas(300, shift=3.0, schedule="beta57")) - 1
+    (sample,) = generate(ToyFamily(), ["a"], height=8, width=8, cfg=1.0, steps=300, schedule="beta57")
+    assert taken < 300
+    assert [sample.recipe[key] for key in ("steps", "steps_taken", "nfe")] == [300, taken, taken]
+    whole = generate(ToyFamily(), ["a"], height=8, width=8, steps=4, schedule="beta57")[0].recipe
+    assert "steps_taken" not in whole
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_schedule_has_its_way_here(schedule):
+    recipe = generate(ToyFamily(), ["a"], height=8, width=8, steps=3, schedule=schedule)[0].recipe
+    assert recipe["schedule"] == schedule
 
 
 def test_a_given_backbone_is_used_and_left_in_its_mode():

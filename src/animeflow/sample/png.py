@@ -20,14 +20,22 @@ from ..core.errors import DataError
 
 KEY = "animeflow"
 
-# Words that other programs expect; solvers they lack keep our name.
-_SAMPLERS = {"euler": "Euler", "heun": "Heun"}
+# Words that other programs expect; what they lack keeps our name.
+_SAMPLERS = {
+    "euler": "Euler",
+    "heun": "Heun",
+    "euler_ancestral": "Euler a",
+    "dpmpp_2m_sde": "DPM++ 2M SDE",
+    "dpmpp_2m_sde_heun": "DPM++ 2M SDE Heun",
+    "er_sde": "ER SDE",
+}
 _SCHEDULES = {
     "linear": "Simple",
     "simple": "Simple",
     "normal": "Normal",
     "sgm_uniform": "SGM Uniform",
     "karras": "Karras",
+    "beta": "Beta",
 }
 
 
@@ -68,6 +76,7 @@ def parameters(recipe: Mapping[str, Any]) -> str:
         "Seed": recipe.get("seed"),
         "Size": f"{recipe.get('width')}x{recipe.get('height')}",
         "Shift": recipe.get("shift"),
+        "Eta": recipe.get("eta"),
         "Model": " ".join(str(model[key]) for key in ("name", "flavour") if key in model) or None,
         "Version": f"animeflow {recipe.get('animeflow', '')}".strip(),
     }

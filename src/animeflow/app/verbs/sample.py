@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import ConfigError
 from ...core.log import progress
@@ -16,9 +16,14 @@ from ..prompts import example_prompts, sample_size
 from ..weights import exported_family, newest_checkpoint, trained_family
 from ..wiring import Workspace, use_threads
 
+if TYPE_CHECKING:
+    from ...model.protocol import Family
+
 log = logging.getLogger(__name__)
-OPTIONS = ("solver", "steps", "schedule", "cfg", "shift", "negative", "rtol", "atol", "max_nfe", "batch_size")
-ADAPTIVE = ("bosh3", "dopri5")  # they choose their own steps, so `sample.steps` is for the others
+OPTIONS = (
+    *("solver", "steps", "schedule", "cfg", "shift", "eta", "s_noise", "negative", "prompt_weights"),
+    *("rtol", "atol", "max_nfe", "batch_size"),
+)
 
 
 def run(overrides: Sequence[str], *, dry_run: bool = False) -> None:
@@ -54,15 +59,11 @@ def picture(config: dict[str, Any], *, dry_run: bool = False) -> list[Any]:
         fam, _ = trained_family(config, which=node["weights"])
     else:
         fam = exported_family(config, node["source"])
-    device = _device(config)
-    options: dict[str, Any] = {key: node[key] for key in OPTIONS}
-    if node["solver"] in ADAPTIVE:
-        options["steps"] = None
     started = time.perf_counter()
     with progress("pictures", len(prompts) * len(node["seeds"])) as advance:
         samples = generate(
-            fam, prompts, height=height, width=width, seeds=node["seeds"], device=device, progress=advance,
-            **options,
+            fam, _with_positive(prompts, node, fam), height=height, width=width, seeds=node["seeds"],
+            device=_device(config), progress=advance, **_options(node, fam),
         )  # fmt: skip
     seconds = time.perf_counter() - started
     number = len(node["seeds"])
@@ -83,6 +84,23 @@ def picture(config: dict[str, Any], *, dry_run: bool = False) -> list[Any]:
         out,
     )
     return samples
+
+
+def _options(node: Mapping[str, Any], family: Family) -> dict[str, Any]:
+    """What `generate` is told; a run that was saved before a setting existed has its default."""
+    from ...flow.solver import ADAPTIVE
+
+    options = {key: node[key] for key in OPTIONS if key in node}
+    if (node["solver"] or family.defaults.solver) in ADAPTIVE:
+        options["steps"] = None  # they choose their own steps, so `sample.steps` is for the others
+    return options
+
+
+def _with_positive(prompts: Sequence[str], node: Mapping[str, Any], family: Family) -> list[str]:
+    """Prompts with `sample.positive` before them; null is the text that the family's model card advises."""
+    text = node.get("positive", "")
+    before = family.defaults.positive if text is None else text
+    return [", ".join(part for part in (before, prompt) if part) for prompt in prompts]
 
 
 def _device(config: dict[str, Any]) -> str:
