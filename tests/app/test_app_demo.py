@@ -39,7 +39,7 @@ def test_an_unknown_family_is_told_with_the_known_ones() -> None:
 
 def test_a_family_without_an_experiment_is_told_which_file_it_lacks(monkeypatch) -> None:
     monkeypatch.setattr(registry, "cell", lambda name: 8)
-    with pytest.raises(ConfigError, match="configs/experiment/third_toonworld_smoke.yaml"):
+    with pytest.raises(ConfigError, match=r"configs/experiment/third_toonworld_smoke\.yaml"):
         experiment("third", fast=True)
 
 

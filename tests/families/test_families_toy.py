@@ -1,0 +1,117 @@
+"""A family that the house has never heard of keeps the contract and goes the whole path: all it needs is its folder and config."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import animeflow
+import animeflow.model
+from animeflow.app.compose import compose, config_folder
+from animeflow.app.verbs import cache
+from animeflow.core.errors import ConfigError
+from animeflow.core.files import read_json
+from animeflow.evaluate.run_folder import read_run
+from animeflow.model import registry
+from animeflow.train import checkpoint
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
+from contract import FamilyContract
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def toy_moves_in():
+    """The folder beside this file is a folder of `animeflow.model` while these tests run."""
+    animeflow.model.__path__.append(str(HERE))
+    yield
+    animeflow.model.__path__.remove(str(HERE))
+    for name in [
+        name for name in sys.modules if name.startswith("animeflow.model.toy.") or name == "animeflow.model.toy"
+    ]:
+        del sys.modules[name]
+
+
+class TestToy(FamilyContract):
+    @classmethod
+    def build(cls):
+        return registry.constructor("toy")("tiny")
+
+
+def test_it_is_found_by_its_folder_alone():
+    assert "toy" in registry.names()
+    assert registry.cell("toy") == 4
+    family = registry.constructor("toy")()
+    assert family.name == "toy"
+    assert family.codec().stride * family.patch == registry.cell("toy")
+    with pytest.raises(ConfigError, match=r"unknown family 'toyy' \(did you mean 'toy'\?\)"):
+        registry.constructor("toyy")
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_the_token_of_every_family_is_what_its_package_says(name):
+    family = registry.constructor(name)("tiny")
+    assert family.codec().stride * family.patch == registry.cell(name)
+
+
+class Checkout:
+    """A copy of the house with the toy's folder and its two files of settings in it, and a folder to work in."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.work = root, root / "work"
+        package = Path(animeflow.__file__).parent
+        ignore = shutil.ignore_patterns("__pycache__", "configs")
+        shutil.copytree(package, root / "src" / "animeflow", ignore=ignore)
+        shutil.copytree(config_folder(), root / "configs")
+        settings = shutil.ignore_patterns("__pycache__", "*.yaml")
+        shutil.copytree(HERE / "toy", root / "src" / "animeflow" / "model" / "toy", ignore=settings)
+        shutil.copy(HERE / "toy" / "toy.yaml", root / "configs" / "model")
+        shutil.copy(HERE / "toy" / "toy_toonworld.yaml", root / "configs" / "experiment")
+        self.work.mkdir()
+
+    def animeflow(self, verb: str, *words: str) -> str:
+        """Run a verb in a process of its own; what it logged."""
+        command = [sys.executable, "-m", "animeflow.app.cli", verb, "experiment=toy_toonworld", *words]
+        environment = {**os.environ, "PYTHONPATH": str(self.root / "src"), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=self.work, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"{verb}:\n{done.stdout}\n{done.stderr}"
+        return done.stderr
+
+
+@pytest.mark.slow
+def test_it_goes_the_whole_path_without_a_touch_outside_its_folder_and_config(tmp_path):
+    house = Checkout(tmp_path)
+    place, run = house.work / "sets" / "toy", house.work / "runs" / "toy"
+    for verb in ("toonworld", "catalogue", "shard", "cache"):
+        house.animeflow(verb)
+    neighbour = compose(["experiment=toonworld_smoke", f"set={place}", "model.codec=null", "data.cache.variants=1"])
+    cache.encode(neighbour)
+    assert "film: " in house.animeflow("train")
+    house.animeflow("export")
+    house.animeflow("sample", "sample.source=runs/toy/export", "sample.out=drawn")
+    house.animeflow("report")
+
+    caches = {folder.name: read_json(next(folder.glob("manifest-*.json"))) for folder in (place / "cache").iterdir()}
+    assert caches.keys() == {"toy", neighbour["model"]["family"]}, "two families live side by side over the same shards"
+    assert len({manifest["identity"]["shards"] for manifest in caches.values()}) == 1
+
+    tensors, state = checkpoint.load(checkpoint.newest(run / "checkpoints"))
+    assert state["progress"]["images_seen"] == 96
+    exported = load_file(run / "export" / "one_file" / "toy.safetensors")
+    averaged = tensors["learner"] | tensors["ema"]
+    assert exported.keys() == averaged.keys()
+    assert all(torch.equal(exported[name], averaged[name]) for name in averaged)
+
+    record = read_run(run).record
+    assert (record["family"], record["text"]["words"]) == ("toy", 40)
+    assert "| one_file | beside whatever reads it |" in (run / "export" / "README.md").read_text()
+    assert len(list((house.work / "drawn").glob("*.png"))) == 3, "two prompts and the sheet"
+    assert "toy" in (run / "report.html").read_text()

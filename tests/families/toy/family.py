@@ -1,0 +1,68 @@
+"""The toy family: one object that builds backbone, codec and text tower, and one file that holds its weights."""
+
+from pathlib import Path
+
+import torch
+
+from ..protocol import PartSize, SamplingDefaults
+from ..tensor_file import cast, only_file, read_tensors, write_tensors
+from .backbone import Backbone
+from .pixels import Pixels
+from .words import WIDTH, Words
+
+
+class Toy:
+    name, patch = "toy", 1
+    text_settings = ("words",)  # options below that change text features
+    defaults = SamplingDefaults(shift=3.0, cfg=2.0, steps=8)
+    model_spec = {"architecture": "toy", "implementation": "animeflow"}  # noqa: RUF012
+
+    def __init__(self, flavour="tiny", *, weights=None, width=32, words=40, seed=0):
+        self.flavour, self.weights = flavour, str(weights or f"random, seed {seed}")
+        self._codec, self._text = Pixels(), Words(words)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._backbone = Backbone(self._codec.channels, width, WIDTH)
+        if weights is not None:
+            found = read_tensors(Path(weights))
+            self._backbone.load_state_dict({name: tensor.float() for name, tensor in found.items()})
+
+    @staticmethod
+    def weights_at(path):
+        return {"weights": str(only_file(path, within=("", OneFile.name)))}
+
+    def backbone(self):
+        return self._backbone
+
+    def codec(self):
+        return self._codec
+
+    def text_tower(self):
+        return self._text
+
+    def layouts(self):
+        return {OneFile.name: OneFile()}
+
+    def sizes(self):
+        return [PartSize("backbone", sum(p.numel() for p in self._backbone.parameters()), trainable=True)]
+
+    def describe(self):
+        parts = {"codec": self._codec.fingerprint, "text": self._text.fingerprint}
+        return {"family": self.name, "flavour": self.flavour, "weights": self.weights, **parts}
+
+
+class OneFile:
+    name, has_backbone = "one_file", True
+    place, example = "beside whatever reads it", ""  # for the model card
+
+    def write(self, state, folder, *, dtype, metadata, stem="model"):
+        return [write_tensors(folder / f"{stem}.safetensors", cast(state, dtype), metadata)]
+
+    def read(self, path):
+        return read_tensors(only_file(path))
+
+    def notes(self):
+        return []
+
+
+FAMILY = Toy
