@@ -177,6 +177,22 @@ def test_time_is_embedded_exactly_under_autocast():
         assert torch.equal(backbone._time(near)[0], exact)
 
 
+def test_float16_is_refused_with_the_reason():
+    x, t, cond = batch()
+    with pytest.raises(ConfigError, match="65504"):
+        stirred().half()(x, t, cond)
+    with torch.autocast("cpu", torch.float16), pytest.raises(ConfigError, match="65504"):
+        stirred()(x, t, cond)
+
+
+@torch.no_grad()
+def test_bfloat16_weights_work_for_sampling():
+    x, t, cond = batch()
+    exact, rounded = stirred()(x, t, cond), stirred().bfloat16()(x, t, cond)
+    assert rounded.dtype == torch.float32
+    assert (rounded - exact).norm() < 0.1 * exact.norm()
+
+
 def test_sides_that_do_not_fit_are_told():
     backbone = stirred()
     _, t, cond = batch()

@@ -59,7 +59,11 @@ class Backbone(nn.Module):
         return cls(net, adapter)
 
     def forward(self, x_BChw: Tensor, t_B: Tensor, cond: Conditioning) -> Tensor:
-        """Latents `[B, C, h, w]` at noise level `t_B` in [0, 1] (float32, 1 = noise) -> velocity `[B, C, h, w]`, float32."""
+        """Latents `[B, C, h, w]` at noise level `t_B` in [0, 1] (float32, 1 = noise) -> velocity `[B, C, h, w]`, float32.
+
+        Raises:
+            ConfigError: the sides do not fit, or the arithmetic is float16.
+        """
         self._check(x_BChw)
         text_BLD, visible_BL = self.text(cond)
         return self._velocity(x_BChw, t_B, text_BLD, visible_BL).float()
@@ -153,6 +157,14 @@ class Backbone(nn.Module):
             return embed.t_embedder(waves_BD), embed.norm(waves_BD)
 
     def _check(self, x_BChw: Tensor) -> None:
+        device, dtype = x_BChw.device.type, self.net.proj_out.weight.dtype
+        mixed = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        if torch.float16 in (dtype, mixed):
+            raise ConfigError(
+                "Anima does not compute in float16",
+                why="its residual stream grows beyond 65504, where float16 ends: the picture would be black",
+                do="use bfloat16, or float32 on a device without it",
+            )
         patch, places = self.net.config.patch_size[1], max(self.net.rope.max_size)
         height, width = x_BChw.shape[-2:]
         if height % patch or width % patch or max(height, width) > patch * places:

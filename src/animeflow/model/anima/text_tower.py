@@ -36,7 +36,7 @@ class AnimaTextTower:
 
     Args:
         model: a `Qwen3Model`; `tokenizer` its tokenizer, `t5_tokenizer` that of T5.
-        empty_prompt: what Qwen gives for it. `masked`: no state at all, as every trainer taught the model. `comfy`: the state of one
+        empty_prompt: what Qwen gives for it. `masked`: no state at all, as every trainer taught. `comfy`: the state of one
             padding token, which is what ComfyUI feeds the adapter (another one, so write a negative prompt there).
         weights: hash of the model's weights, computed when it is not given.
         max_tokens: longer captions lose their end.
