@@ -69,7 +69,11 @@ def test_named_make_targets_exist(page):
 @each_page
 def test_named_experiments_exist(page):
     named = set(re.findall(r"\bexperiment=(\w+)", code_of(page))) - {"NAME"}
-    missing = [name for name in named if not (ROOT / "configs" / "experiment" / f"{name}.yaml").is_file()]
+    folders = [
+        ROOT / "configs" / "experiment",
+        ROOT / "tests" / "families" / "toy",
+    ]  # the second is what a page walks through
+    missing = [name for name in named if not any((folder / f"{name}.yaml").is_file() for folder in folders)]
     assert not missing, f"no such experiment: {missing}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -60,6 +61,16 @@ def test_it_is_found_by_its_folder_alone():
 def test_the_token_of_every_family_is_what_its_package_says(name):
     family = registry.constructor(name)("tiny")
     assert family.codec().stride * family.patch == registry.cell(name)
+
+
+def test_the_page_shows_the_very_files_that_are_tested():
+    page = (HERE.parents[1] / "docs" / "adding-a-family.md").read_text()
+    shown = re.findall(r"^```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    files = {file.name: file.read_text() for file in (HERE / "toy").iterdir() if file.suffix in (".py", ".yaml")}
+    assert len(files) == 7
+    assert [name for name, text in files.items() if text not in shown] == []
+    (contract,) = (block for block in shown if block not in files.values())
+    assert contract.strip() in Path(__file__).read_text()
 
 
 class Checkout:
