@@ -168,6 +168,15 @@ def test_the_modular_pipeline_loads_a_moved_folder_bit_for_bit(family, state, tm
         assert ours(prompt)["input_ids"] == theirs(prompt)["input_ids"]
 
 
+def test_a_bf16_folder_loads_in_one_dtype_unless_told(family, state, tmp_path):
+    """transformers would follow the dtype of its config, diffusers' own parts do not."""
+    family.layouts()["diffusers"].write(state, tmp_path, dtype=torch.bfloat16, metadata={})
+    pipe = ModularPipeline.from_pretrained(tmp_path, local_files_only=True)
+    pipe.load_components(local_files_only=True)
+    parts = (pipe.transformer, pipe.text_conditioner, pipe.text_encoder, pipe.vae)
+    assert {part.dtype for part in parts} == {torch.float32}
+
+
 def test_the_index_is_the_one_that_diffusers_writes(family, tree, tmp_path):
     """But for the place, which diffusers writes as an absolute path."""
     shape, tower = family.shape, family.text_tower()
@@ -217,6 +226,8 @@ def test_a_small_autoencoder_is_left_out_where_nobody_could_use_it(state, tmp_pa
     assert "vae" not in json.loads((tmp_path / "diffusers" / "modular_model_index.json").read_text())
     assert isinstance(load_anima_codec(tmp_path / "diffusers" / "vae"), TinyCodec)
     assert load_anima_codec(tmp_path / "diffusers" / "vae").fingerprint == small.codec().fingerprint
+    config = json.loads((tmp_path / "diffusers" / "vae" / "config.json").read_text())
+    assert "block_out_channels" not in config  # diffusers writes it and then complains about it
 
 
 # -- import ------------------------------------------------------------------------------------------------------------
@@ -332,6 +343,20 @@ def test_a_folder_without_the_adapter_or_of_another_network_is_told(tree, tmp_pa
     config.write_text(json.dumps(json.loads(config.read_text()) | {"extra_pos_embed_type": "learnable"}))
     with pytest.raises(DataError, match="extra_pos_embed_type learnable instead of None"):
         stored_shape(tmp_path)
+
+
+def test_an_incomplete_part_of_a_diffusers_folder_is_told(tree, tmp_path):
+    shutil.copytree(tree / "diffusers", tmp_path / "copy")
+    weights = "diffusion_pytorch_model.safetensors"
+    for part, read, name in (
+        ("transformer", lambda: stored_state(tmp_path / "copy"), "proj_out.weight"),
+        ("vae", lambda: stored_codec_state(tmp_path / "copy" / "vae" / weights), "decoder.conv_in.bias"),
+    ):
+        tensors = load_file(tmp_path / "copy" / part / weights)
+        del tensors[name]
+        save_file(tensors, tmp_path / "copy" / part / weights)
+        with pytest.raises(DataError, match=f"1 missing: '.*{name}'"):
+            read()
 
 
 def test_weights_of_another_shape_are_not_written(family, state, tmp_path):
