@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,23 @@ def test_an_export_goes_on_as_weights(family, state, tmp_path):
     for path in ("diffusers", "single_file/toon.safetensors"):
         again = type(family)("tiny", weights=tmp_path / "out" / path).backbone().export_state()
         assert again.keys() == state.keys() and all(torch.equal(again[name], state[name]) for name in state)
+
+
+def test_weights_are_found_in_every_layout_and_in_a_whole_export(family, state, tmp_path):
+    """What brings most parts is taken first; where codec and encoders lie with the weights, no other ones are."""
+    out, kind = tmp_path / "out", type(family)
+    export(family, state, out, layouts=list(family.layouts()), dtype="fp32", record=RECORD)
+    assert kind.weights_at(out) == {"weights": str(out / "diffusers"), "codec": None, "text": None}
+    for name, layout in family.layouts().items():
+        if layout.has_backbone:
+            again = kind("tiny", **kind.weights_at(out / name)).backbone().export_state()
+            assert all(torch.equal(again[key], state[key]) for key in state), name
+    shutil.rmtree(out / "diffusers")
+    assert kind.weights_at(out) == {"weights": str(out / "single_file" / "toon.safetensors")}
+    for nothing, number in ((out / "text_encoders" / "empty", 0), (out / "text_encoders", 3)):
+        nothing.mkdir(exist_ok=True)
+        with pytest.raises(ConfigError, match=f"found {number} model files"):
+            kind.weights_at(nothing)
 
 
 def test_record_goes_to_json_and_back(tmp_path):

@@ -27,6 +27,11 @@ def example_prompts(config: Mapping[str, Any], count: int) -> list[str]:
     return []
 
 
+def has_emphasis(config: Mapping[str, Any]) -> bool:
+    """Whether the prompts of this run are to be read for `(smile:1.3)`: those that a person wrote, unless told otherwise."""
+    return config["sample"]["prompts"] is not None and bool(config["sample"].get("prompt_weights"))
+
+
 def sample_size(config: Mapping[str, Any], buckets: Mapping[str, Sequence[int]] | None = None) -> tuple[int, int]:
     """`(height, width)` of the config, else the bucket with the most pictures. Raises ConfigError when there is neither."""
     node = config["sample"]

@@ -11,8 +11,9 @@ from importlib.metadata import version
 from typing import Any
 
 from ..core import files
+from ..text.emphasis import plain
 from .compose import flat
-from .prompts import example_prompts, sample_size
+from .prompts import example_prompts, has_emphasis, sample_size
 from .wiring import Workspace
 
 
@@ -66,7 +67,7 @@ def record_of(config: Mapping[str, Any], trainer: Any, fam: Any, steps: Any, ass
         "device_hours": round(seconds * trainer.accelerator.num_processes / 3600, 4),
         "data": _data_record(place, buckets, manifest) | _caption_record(assemble),
         "caption_policy": dict(config["text"]),
-        "prompts": example_prompts(config, 3),
+        "prompts": [_as_caption(config, prompt) for prompt in example_prompts(config, 3)],
         "seed": config["seed"],
         "versions": {name: version(name) for name in ("animeflow", "torch", "diffusers", "transformers", "accelerate")},
         "config_hash": files.sha256(files.canonical(dict(config)))[:32],
@@ -74,6 +75,11 @@ def record_of(config: Mapping[str, Any], trainer: Any, fam: Any, steps: Any, ass
         "skipped_steps": done.skipped_steps,
         "parameters": sum(p.numel() for p in trainer.learner.parameters()),
     }  # fmt: skip
+
+
+def _as_caption(config: Mapping[str, Any], prompt: str) -> str:
+    """A prompt as the captions of the training would write it: without marks of emphasis, with plain parentheses."""
+    return plain(prompt) if has_emphasis(config) else prompt
 
 
 def _data_record(place: Workspace, buckets: Mapping[str, int], manifest: Any) -> dict[str, Any]:

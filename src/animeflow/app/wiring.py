@@ -109,7 +109,8 @@ def optim(config: Config) -> tuple[Any, Any]:
     from ..optim.adamw import AdamW
     from ..optim.schedule import WSD, Constant
 
-    node = config["optim"] | {"rates": flat(config["optim"].get("rates") or {})}  # NAME.PART: a path, nested or with dots
+    rates = flat(config["optim"].get("rates") or {})  # a part is a path, written nested or with dots
+    node = {**config["optim"], "rates": rates}
     schedule = choose({"wsd": WSD, "constant": Constant}, node.pop("schedule"), where="optim.schedule")
     return choose({"adamw": AdamW}, node, where="optim"), schedule
 

@@ -13,7 +13,7 @@ from ...core.log import is_main_process
 from ..build import build
 from ..check import check_values
 from ..compose import compose, flat
-from ..prompts import example_prompts, sample_size
+from ..prompts import example_prompts, has_emphasis, sample_size
 from ..record import RecordKeeper
 from ..wiring import Workspace, assembler, family, loader, optim, recipe, use_threads
 
@@ -117,7 +117,8 @@ def _hooks(config: Mapping[str, Any], fam: Any, calm: Any, micro_batch: int) -> 
     options = {k: evaluate[k] for k in ("steps", "cfg", "shift", "batch_size")}
     prompts, every = example_prompts(config, node["samples"]["count"]), node["samples"]["every_images"]
     size = {"height": height, "width": width}
-    hooks.append(Samples(fam, prompts, folder=place.samples, every_images=every, seed=seed, options=options, **size))
+    drawn = {**options, "prompt_weights": has_emphasis(config)}
+    hooks.append(Samples(fam, prompts, folder=place.samples, every_images=every, seed=seed, options=drawn, **size))
     if evaluate["oracle"]:
         hooks.append(Adherence(fam, config, folder=place.run, **size))
     return hooks
