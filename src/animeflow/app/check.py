@@ -56,6 +56,7 @@ def check_values(config: Mapping[str, Any]) -> None:
     from ..data.cache import build_cache
     from ..data.shard import write_shards
     from ..evaluate.training import Budget
+    from ..flow.schedule import SCHEDULES
     from ..flow.solver import SOLVERS
     from ..image.picture import Limits
     from ..model.tensor_file import DTYPES
@@ -76,7 +77,9 @@ def check_values(config: Mapping[str, Any]) -> None:
     _one_of(export["dtype"], DTYPES, "export.dtype")
     _one_of(export["weights"], ("ema", "trained"), "export.weights")
     _one_of(config["sample"]["weights"], ("ema", "trained"), "sample.weights")
-    _one_of(config["sample"]["solver"], SOLVERS, "sample.solver")
+    for key, known in (("solver", SOLVERS), ("schedule", SCHEDULES)):  # null is the family's own
+        if config["sample"][key] is not None:
+            _one_of(config["sample"][key], known, f"sample.{key}")
     for key in ("caption_dropout", *(f"encoder_dropout.{name}" for name in load["encoder_dropout"])):
         value = load["encoder_dropout"][key.split(".")[1]] if "." in key else load[key]
         if not 0 <= value <= 1:
