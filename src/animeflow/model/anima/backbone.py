@@ -21,10 +21,9 @@ from ...core.conditioning import Conditioning
 from ...core.errors import ConfigError
 from ..state import check_state
 from .adapter import merged_state, set_mode
+from .keymap import CONDITIONER, TRANSFORMER
 from .shapes import Shape
 from .start import initialise
-
-TRANSFORMER, CONDITIONER = "transformer.", "text_conditioner."
 
 
 class Backbone(nn.Module):

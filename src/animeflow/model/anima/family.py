@@ -17,7 +17,7 @@ from . import sizes
 from .adapter import check_mode
 from .backbone import Backbone
 from .codec import QwenCodec, load_anima_codec, untrained_qwen_codec
-from .load import check_flavour, find_weights, stored_shape, stored_state
+from .load import check_flavour, codec_beside, find_weights, stored_shape, stored_state
 from .shapes import shape
 from .text_tower import AnimaTextTower
 from .tiny import tiny_tower
@@ -109,9 +109,13 @@ class Anima:
 
     @staticmethod
     def weights_at(path: Path) -> Mapping[str, Any]:
-        """Options that read what is at `path`: a pipeline folder brings codec and text encoder, another layout the backbone."""
+        """Options that read what is at `path`: a pipeline folder brings codec and text encoder, ComfyUI's folders and a file with
+        everything the codec (a text encoder's file needs tokenizers besides), another layout the backbone alone."""
         found = find_weights(path)
-        return {"weights": str(found)} | ({"codec": None, "text": None} if (found / "vae").is_dir() else {})
+        if (found / "vae").is_dir():
+            return {"weights": str(found), "codec": None, "text": None}
+        codec = codec_beside(found)
+        return {"weights": str(found)} | ({"codec": str(codec)} if codec is not None else {})
 
     def backbone(self) -> Backbone:
         """DiT and adapter in float32.

@@ -47,6 +47,17 @@ def find_weights(path: Path) -> Path:
     return path / "diffusers" if (path / "diffusers").is_dir() else only_file(path, within=FOLDERS)
 
 
+def codec_beside(file: Path) -> Path | None:
+    """Where the autoencoder lies that belongs to a single file: in it, or in the folder next to it as ComfyUI has them."""
+    if not file.is_file():
+        return None
+    with open_tensors(file) as opened:
+        if any(name.startswith(VAE) for name in opened.keys()):  # noqa: SIM118  not a dict
+            return file
+    beside = file.parent.parent / "vae" / "qwen_image_vae.safetensors"
+    return beside if file.parent.name == "diffusion_models" and beside.is_file() else None
+
+
 def stored_shape(path: Path, *, like: Shape = SHAPES["base"]) -> Shape:
     """Shape of the backbone in a folder or file, from its configs or header alone. What no single file tells is taken from `like`.
 

@@ -89,7 +89,7 @@ SHAPES = {
         vocabulary_size=2048,
         text_floor=64,
     ),
-    "base": Shape(),  # Cosmos-Predict2-2B: 1,956,407,296 numbers, and an adapter of 136 M beside it
+    "base": Shape(),  # Cosmos-Predict2-2B: 1,956,405,248 numbers, and an adapter of 134,663,680 beside it
 }
 
 

@@ -13,8 +13,9 @@ from diffusers import SD3Transformer2DModel
 from torch import Tensor, nn
 
 from ...core.conditioning import Conditioning
-from ...core.errors import ConfigError, DataError
+from ...core.errors import ConfigError
 from ...core.seed import generator
+from ..state import check_state
 from .attention import MaskedJointAttention
 from .shapes import Shape
 
@@ -43,7 +44,7 @@ class Backbone(nn.Module):
         """Float32 weights from a state under diffusers' names; memory for one copy only."""
         with torch.device("meta"):
             net = SD3Transformer2DModel(**shape.config())
-        _check_state(net, state, where)
+        check_state(net.state_dict(), state, where=where)
         net.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
         return cls(net)
 
@@ -83,7 +84,7 @@ class Backbone(nn.Module):
         Raises:
             DataError: a name is missing, unknown, or has another shape; nothing has been loaded then.
         """
-        _check_state(self.net, state, where)
+        check_state(self.net.state_dict(), state, where=where)
         self.net.load_state_dict(dict(state))
 
     def _check(self, x_BChw: Tensor) -> None:
@@ -95,19 +96,6 @@ class Backbone(nn.Module):
                 f"table of {cells}x{cells} patches",
                 do=f"use sides that are multiples of {patch} and at most {patch * cells}, or raise model.pos_embed_max_size",
             )
-
-
-def _check_state(net: SD3Transformer2DModel, state: Mapping[str, Tensor], where: str | None) -> None:
-    ours = net.state_dict()
-    missing, unknown = sorted(ours.keys() - state.keys()), sorted(state.keys() - ours.keys())
-    shapes = sorted(name for name in ours.keys() & state.keys() if ours[name].shape != state[name].shape)
-    if missing or unknown or shapes:
-        raise DataError(
-            f"these weights are of another network: {len(missing)} names missing {missing[:3]}, {len(unknown)} unknown "
-            f"{unknown[:3]}, {len(shapes)} of another shape {shapes[:3]}",
-            where=where,
-            do="check model.flavour and its sizes against the file",
-        )
 
 
 @torch.no_grad()

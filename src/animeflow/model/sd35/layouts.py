@@ -20,7 +20,7 @@ from ..codec import KLCodec, TinyCodec
 from ..layout_parts import tell, without_spec
 from ..names import prefixed
 from ..protocol import Layout, SamplingDefaults
-from ..tensor_file import cast, read_tensors, write_tensors
+from ..tensor_file import cast, only_file, read_tensors, write_tensors
 from .keymap import DIFFUSION, VAE, from_original, parts, to_original
 from .keymap_vae import vae_to_original
 from .layout_diffusers import DiffusersFolder
@@ -85,7 +85,7 @@ class SingleFile:
         return [write_tensors(folder / f"{stem}.safetensors", cast(tensors, dtype), metadata)]
 
     def read(self, path: Path) -> dict[str, Tensor]:
-        path = path if path.is_file() else _only_file(path)
+        path = only_file(path)
         found = parts(read_tensors(path))
         if DIFFUSION not in found:
             raise DataError(f"no diffusion weights here, only {', '.join(found)}", where=str(path))
@@ -248,12 +248,3 @@ def taesd_state(codec: TinyCodec, dtype: torch.dtype) -> dict[str, Tensor]:
         )  # encoder.layers.3.conv.0.weight; TAESD counts the decoder's clamp as layer 0
         state[".".join([f"taesd_{half}", str(int(index) + (half == "decoder")), *rest])] = tensor
     return state | {"vae_scale": torch.tensor(SD3_SCALE), "vae_shift": torch.tensor(SD3_SHIFT)}
-
-
-def _only_file(folder: Path) -> Path:
-    files = sorted(folder.glob("*.safetensors"))
-    if len(files) != 1:
-        raise DataError(
-            f"found {len(files)} *.safetensors files, need one", where=str(folder), do="give the file itself"
-        )
-    return files[0]
