@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 
 import animeflow
 import animeflow.model
+from animeflow.app import compose as compose_module
 from animeflow.app.compose import compose, config_folder
-from animeflow.app.verbs import cache
+from animeflow.app.verbs import cache, demo
 from animeflow.core.errors import ConfigError
 from animeflow.core.files import read_json
 from animeflow.evaluate.run_folder import read_run
@@ -95,6 +96,21 @@ class Checkout:
         done = subprocess.run(command, cwd=self.work, env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, f"{verb}:\n{done.stdout}\n{done.stderr}"
         return done.stderr
+
+
+@pytest.mark.slow
+def test_its_demo_needs_no_codec_and_no_oracle_and_goes_on_where_it_was(tmp_path, monkeypatch):
+    """Only the settings are in the copy here: the family is found by the folder beside this file."""
+    house = Checkout(tmp_path)
+    for module in (compose_module, demo):
+        monkeypatch.setattr(module, "config_folder", lambda: house.root / "configs")
+    monkeypatch.chdir(house.work)
+    demo.run([], family="toy")
+    written = {file: file.read_bytes() for file in (house.work / "runs" / "toy" / "export").rglob("*.safetensors")}
+    assert written
+    demo.run([], family="toy")
+    assert all(file.read_bytes() == content for file, content in written.items())
+    assert (house.work / "runs" / "toy" / "report.html").is_file()
 
 
 @pytest.mark.slow

@@ -81,6 +81,9 @@ class Backbone(Protocol):
     def gradient_checkpointing(self, enabled: bool = True) -> None:
         """Compute activations again in the backward pass instead of keeping them: less memory, more time, equal gradients."""
 
+    def export_state(self) -> dict[str, Tensor]:
+        """Weights under the names that the family's layouts know, detached."""
+
 
 @dataclass(frozen=True)
 class SamplingDefaults:

@@ -41,8 +41,10 @@ def run(overrides: Sequence[str], *, fast: bool = False, family: str | None = No
     step("draw pictures", lambda: toonworld.draw(config))
     step("catalogue", lambda: catalogue.collect(config))
     step("shards", lambda: shard.cut(config))
-    small_nets = ["codec", "oracle"] if config["model"].get("codec") is not None else ["oracle"]
-    step(" and ".join(small_nets), lambda: _side_by_side(small_nets, words))
+    wanted = {"codec": config["model"].get("codec"), "oracle": config["evaluate"]["oracle"]}
+    small_nets = [verb for verb, folder in wanted.items() if folder is not None]
+    if small_nets:
+        step(" and ".join(small_nets), lambda: _side_by_side(small_nets, words))
     step("codec report", lambda: _codec_report(config))
     fam = wiring.family(config)
     step("cache", lambda: cache.encode(config, fam=fam))
@@ -50,7 +52,8 @@ def run(overrides: Sequence[str], *, fast: bool = False, family: str | None = No
     step("export", lambda: export.write(config))
     exported = {**config, "sample": config["sample"] | {"source": str(place.export)}}
     step("sample from the export", lambda: sample.picture(exported))
-    step("compare solvers", lambda: _compare(exported))
+    if "oracle" in small_nets:
+        step("compare solvers", lambda: _compare(exported))
     step("progress sheet", lambda: _progress_sheet(config))
     files.write_json(place.run / "timings.json", seconds)
     page = step("report", lambda: report.show(config, overrides=words))
