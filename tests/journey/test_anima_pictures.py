@@ -89,7 +89,9 @@ def test_cached_rows_are_ragged_and_come_before_the_adapter(words: tuple[str, ..
             assert row.keys() == {"qwen", "t5_ids"}
             assert row["qwen"].shape == (len(tower.tokenizer(caption)["input_ids"]), 64)
             assert row["t5_ids"].tolist() == tower.t5_tokenizer(caption)["input_ids"]
-            torch.testing.assert_close(row["qwen"].float(), tower.encode([caption])[0]["qwen"].float(), rtol=2**-6, atol=1e-2)
+            torch.testing.assert_close(
+                row["qwen"].float(), tower.encode([caption])[0]["qwen"].float(), rtol=2**-6, atol=1e-2
+            )
             lengths.add(len(row["qwen"]))
     assert len(lengths) > 1
     empty = index.texts.get(index.empty)
@@ -131,7 +133,9 @@ def test_comfyuis_three_files_lie_where_it_looks_and_are_read_back(words: tuple[
         "vae/qwen_image_vae.safetensors",
     ]
     with safe_open(tree / found[0], framework="pt") as file:
-        assert {"net.blocks.0.mlp.layer1.weight", "net.llm_adapter.blocks.0.cross_attn.q_proj.weight"} <= set(file.keys())
+        assert {"net.blocks.0.mlp.layer1.weight", "net.llm_adapter.blocks.0.cross_attn.q_proj.weight"} <= set(
+            file.keys()
+        )
         assert all(name.startswith("net.") for name in file.keys())  # noqa: SIM118
     assert files.read_json(tree.parent / "manifest.json")["layouts"] == list(LAYOUTS)
 

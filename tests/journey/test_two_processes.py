@@ -19,9 +19,16 @@ ROOT = Path(__file__).parents[2]
 IMAGES, CUT = 32, 16
 
 
-def words(folder: Path, run: str) -> tuple[str, ...]:
+# A whole backbone that learns; and one of which a part is frozen, with a LoRA on it that has its own rate.
+FAMILIES = {
+    "sd35": ("experiment=toonworld_smoke",),
+    "anima": ("experiment=anima_toonworld_smoke", "model.adapter=lora", "optim.rates.adapter=1e-3"),
+}
+
+
+def words(folder: Path, run: str, family: tuple[str, ...]) -> tuple[str, ...]:
     return (
-        "experiment=toonworld_smoke", "name=pair", f"set={folder}/set", f"run={folder}/{run}", "toonworld.count=48",
+        *family, "name=pair", f"set={folder}/set", f"run={folder}/{run}", "toonworld.count=48",
         "toonworld.workers=0", "catalogue.workers=0", "data.shard.workers=0", "data.cache.variants=2", "model.codec=null",
         "evaluate.oracle=null", "data.loader.batch=8", "data.loader.micro_batch=4", "optim.schedule.warmup_images=8",
         f"train.images={IMAGES}", f"train.checkpoint_every_images={CUT}", "train.log_every_images=8", "train.threads=1",
@@ -52,10 +59,13 @@ def final(run: Path) -> dict[str, Tensor]:
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_and_resume_bit_for_bit(animeflow: Callable[..., str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_processes_train_as_one_and_resume_bit_for_bit(
+    animeflow: Callable[..., str], tmp_path: Path, family: str
+) -> None:
     for verb in ("toonworld", "catalogue", "shard", "cache", "train"):
-        animeflow(verb, *words(tmp_path, "one"))
-    launch(*words(tmp_path, "two"))
+        animeflow(verb, *words(tmp_path, "one", FAMILIES[family]))
+    launch(*words(tmp_path, "two", FAMILIES[family]))
     one, two = final(tmp_path / "one"), final(tmp_path / "two")
     assert one.keys() == two.keys()
     weights = [name for name in one if not name.startswith("optimizer/")]
@@ -65,6 +75,6 @@ def test_two_processes_train_as_one_and_resume_bit_for_bit(animeflow: Callable[.
         )
 
     shutil.rmtree(checkpoint.newest(tmp_path / "two" / "checkpoints"))
-    launch(*words(tmp_path, "two"))
+    launch(*words(tmp_path, "two", FAMILIES[family]))
     again = final(tmp_path / "two")
     assert again.keys() == two.keys() and all(torch.equal(again[name], two[name]) for name in two)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import AutoencoderKLQwenImage
+from safetensors.torch import save_file
 
 from animeflow.core import seed
 from animeflow.core.errors import ConfigError, DataError
 from animeflow.model.anima.codec import QwenCodec, load_anima_codec, qwen_net, untrained_qwen_codec
+from animeflow.model.anima.keymap_vae import vae_to_original
 from animeflow.model.toon_codec import untrained_codec
 
 MEAN = [-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
@@ -67,6 +69,14 @@ def test_a_saved_codec_is_the_same_codec(codec, pixels, tmp_path):
     codec.save(tmp_path)
     again = load_anima_codec(tmp_path)
     assert isinstance(again, QwenCodec)
+    assert again.fingerprint == codec.fingerprint
+    assert torch.equal(again.encode(pixels), codec.encode(pixels))
+
+
+def test_a_single_file_is_the_same_codec(codec, pixels, tmp_path):
+    file = tmp_path / "qwen_image_vae.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in vae_to_original(codec.net.state_dict()).items()}, file)
+    again = load_anima_codec(file)
     assert again.fingerprint == codec.fingerprint
     assert torch.equal(again.encode(pixels), codec.encode(pixels))
 

@@ -54,8 +54,10 @@ class QwenCodec:
 
     @classmethod
     def from_state(cls, state: dict[str, Tensor], *, where: str | None = None) -> QwenCodec:
-        """From weights under diffusers' names. The base width is read from them; every other size is the released one's."""
-        net = qwen_net(base_dim=state["encoder.conv_in.weight"].shape[0])
+        """From weights under diffusers' names. Base width and blocks per level are read from them, and the constants are the
+        released ones, which no single file holds."""
+        blocks = {name.split(".")[4] for name in state if name.startswith("decoder.up_blocks.0.resnets.")}
+        net = qwen_net(base_dim=state["encoder.conv_in.weight"].shape[0], num_res_blocks=max(1, len(blocks) - 1))
         try:
             net.load_state_dict({name: tensor.float() for name, tensor in state.items()})
         except RuntimeError as error:
