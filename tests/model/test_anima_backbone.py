@@ -49,8 +49,9 @@ def stirred(**changes) -> Backbone:
 
 
 @torch.no_grad()
-def test_velocity_is_diffusers(diffusers_forward):
-    backbone, (x, t, cond) = stirred(), batch()
+@pytest.mark.parametrize("learned", [True, False])
+def test_velocity_is_diffusers(diffusers_forward, learned):
+    backbone, (x, t, cond) = stirred(learned_positions=learned), batch()
     text = backbone.adapter(cond["qwen"], cond["t5_ids"], cond["t5_mask"], cond["qwen_mask"])
     expected = backbone.net(
         hidden_states=x[:, :, None], timestep=t, encoder_hidden_states=text,

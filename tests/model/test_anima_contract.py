@@ -22,6 +22,10 @@ class TestTiny(FamilyContract):
         return Anima("tiny", vocabulary=WORDS, **cls.options)
 
 
+class TestTinyWithPositionsByRotationOnly(TestTiny):
+    options: ClassVar[dict[str, Any]] = {"adapter": "train", "learned_positions": False, "depth": 2}
+
+
 class TestTinyWithComfysNull(TestTiny):
     options: ClassVar[dict[str, Any]] = {"adapter": "train", "empty_prompt": "comfy"}
 

@@ -39,8 +39,9 @@ from animeflow.model.names import prefixed, without
 
 State = dict[str, torch.Tensor]
 SMALL = shape(
-    "tiny", num_layers=2, num_attention_heads=1, attention_head_dim=32, text_dim=16, adaln_lora_dim=8, qwen_dim=12
-)
+    "tiny", num_layers=2, num_attention_heads=1, attention_head_dim=32, text_dim=16, adaln_lora_dim=8, qwen_dim=12,
+    learned_positions=False,
+)  # fmt: skip
 
 
 def on_meta(size: Shape) -> tuple[CosmosTransformer3DModel, AnimaTextConditioner]:
@@ -95,6 +96,18 @@ def test_diffusers_reads_the_released_names_as_its_own(state):
     constants = {name: torch.zeros(3) for name in IGNORED}
     found = convert_cosmos_transformer_checkpoint_to_diffusers(prefixed(dit | constants, RELEASED))
     assert_same(found, without(state, TRANSFORMER))
+
+
+def test_learned_positions_have_cosmos_own_names_and_come_back():
+    ours = filled(names_of(replace(SMALL, learned_positions=True)))
+    released = to_released(ours)
+    for axis in "thw":
+        table = ours[f"{TRANSFORMER}learnable_pos_embed.pos_emb_{axis}"]
+        assert torch.equal(released[f"extra_pos_embedder.pos_emb_{axis}"], table)
+    assert_same(from_released(released), ours)
+    del released["extra_pos_embedder.pos_emb_t"]
+    with pytest.raises(DataError, match="1 missing"):
+        from_released(released)
 
 
 BLOCK = {

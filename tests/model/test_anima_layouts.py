@@ -156,7 +156,11 @@ def test_the_modular_pipeline_loads_a_moved_folder_bit_for_bit(family, state, tm
     found = prefixed(pipe.transformer.state_dict(), TRANSFORMER) | prefixed(
         pipe.text_conditioner.state_dict(), CONDITIONER
     )
-    assert_same(found, cast(state, dtype))
+    full = {
+        name for name in found if "learnable_pos_embed" in name
+    }  # diffusers computes these in float32 whatever is asked
+    assert full and all(found[name].dtype == torch.float32 for name in full)
+    assert_same({name: tensor.to(dtype) for name, tensor in found.items()}, cast(state, dtype))
     assert_same(pipe.vae.state_dict(), cast(family.codec().net.state_dict(), dtype))
     assert_same(pipe.text_encoder.state_dict(), cast(family.text_tower().model.state_dict(), dtype))
     assert pipe.scheduler.config.shift == 3.0
@@ -278,11 +282,18 @@ def test_names_of_our_export_and_of_a_bf16_file_are_read(state, tmp_path):
     assert_same(stored_state(tmp_path / "ours.safetensors"), cast(state, torch.bfloat16))
 
 
-def test_what_a_single_file_does_not_tell_is_the_flavours(tree, family):
+def test_what_a_single_file_does_not_tell_is_the_flavours(tree, family, state, tmp_path):
     file = tree / "diffusion_only" / "anima-toon.safetensors"
-    other = replace(SHAPES["base"], text_floor=99, rope_scale=(1.0, 2.0, 3.0), max_size=(1, 9, 9))
     unknown = {"text_floor": 99, "rope_scale": (1.0, 2.0, 3.0), "max_size": (1, 9, 9)}
-    assert stored_shape(file, like=other) == replace(family.shape, **unknown)
+    other = replace(SHAPES["base"], **unknown)
+    learned = {
+        "max_size": family.shape.max_size
+    }  # a code of positions that was learned has an end, which the file tells
+    assert stored_shape(file, like=other) == replace(family.shape, **unknown | learned)
+    rotary = {name: tensor for name, tensor in state.items() if "learnable_pos_embed" not in name}
+    save_file(cast(rotary, torch.bfloat16), tmp_path / "rotary.safetensors")
+    expected = replace(family.shape, **unknown, learned_positions=False)
+    assert stored_shape(tmp_path / "rotary.safetensors", like=other) == expected
 
 
 def test_another_flavour_is_refused(family):
@@ -340,8 +351,8 @@ def test_a_folder_without_the_adapter_or_of_another_network_is_told(tree, tmp_pa
             read(tmp_path / "transformer")
     shutil.copytree(tree / "diffusers" / "text_conditioner", tmp_path / "text_conditioner")
     config = tmp_path / "transformer" / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"extra_pos_embed_type": "learnable"}))
-    with pytest.raises(DataError, match="extra_pos_embed_type learnable instead of None"):
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"concat_padding_mask": False}))
+    with pytest.raises(DataError, match="concat_padding_mask False instead of True"):
         stored_shape(tmp_path)
 
 

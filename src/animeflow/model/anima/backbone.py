@@ -132,13 +132,14 @@ class Backbone(nn.Module):
         dtype = net.proj_out.weight.dtype
         x = torch.cat([x_BChw, x_BChw.new_zeros(x_BChw[:, :1].shape)], dim=1)  # the padding mask: nothing is padding
         x_BC1hw = x.unsqueeze(2).to(dtype)
-        positions = net.rope(x_BC1hw)
+        rotation = net.rope(x_BC1hw)
+        positions_BSD = net.learnable_pos_embed(x_BC1hw) if net.learnable_pos_embed is not None else None
         x_BSD = net.patch_embed(x_BC1hw).flatten(1, 3)
         time_B3D, embedded_BD = self._time(t_B)
         text_BLD = text_BLD.to(dtype)
         visible = None if visible_BL is None else visible_BL[:, None, None, :]
         for block in net.transformer_blocks:
-            arguments = (x_BSD, text_BLD, embedded_BD, time_B3D, positions, None, visible)
+            arguments = (x_BSD, text_BLD, embedded_BD, time_B3D, rotation, positions_BSD, visible)
             if self._checkpointing and torch.is_grad_enabled():
                 x_BSD = checkpoint(block, *arguments, use_reentrant=False)
             else:

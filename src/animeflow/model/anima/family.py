@@ -47,7 +47,7 @@ class Anima:
         empty_prompt: `masked` or `comfy`, see `AnimaTextTower`.
         text_dtype: dtype the encoder computes in; rows are stored in bf16.
         vocabulary: words of the tiny flavour's tokenizers; default: toonworld's.
-        depth, heads, text_dim, qwen_dim, vocabulary_size, text_floor: change the flavour's shape.
+        depth, heads, text_dim, qwen_dim, vocabulary_size, text_floor, learned_positions: change the flavour's shape.
         seed: of random weights.
     """
 
@@ -75,6 +75,7 @@ class Anima:
         qwen_dim: int | None = None,
         vocabulary_size: int | None = None,
         text_floor: int | None = None,
+        learned_positions: bool | None = None,
         seed: int = 0,
     ) -> None:
         changes = {
@@ -85,6 +86,7 @@ class Anima:
             "qwen_dim": qwen_dim,
             "vocabulary_size": vocabulary_size,
             "text_floor": text_floor,
+            "learned_positions": learned_positions,
         }
         check_mode(adapter, adapter_rank)
         self.flavour, self.shape = flavour, shape(flavour, **changes)

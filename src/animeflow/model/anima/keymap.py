@@ -40,6 +40,8 @@ OUTSIDE = {  # released file -> diffusers, outside the blocks; no layer of the D
     "final_layer.adaln_modulation.2": "norm_out.linear_2",
     "final_layer.linear": "proj_out",
 }
+# Of Cosmos models with a learned code of positions beside the rotary one. The released Anima has none; `anima/tiny` has.
+POSITIONS = {f"extra_pos_embedder.pos_emb_{axis}": f"learnable_pos_embed.pos_emb_{axis}" for axis in "thw"}
 ATTENTION = {
     "q_proj": "to_q",
     "k_proj": "to_k",
@@ -92,7 +94,8 @@ def to_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     depth = num_blocks(state, r"transformer\.transformer_blocks\.(\d+)\.", what=OURS)
     adapter = _adapter_names(state, CONDITIONER)
-    return original_names(state, backbone_pairs(depth, adapter), what=OURS)
+    learned = any(f"{TRANSFORMER}{name}" in state for name in POSITIONS.values())
+    return original_names(state, backbone_pairs(depth, adapter, learned_positions=learned), what=OURS)
 
 
 def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -104,7 +107,8 @@ def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     state = {name: tensor for name, tensor in state.items() if name not in IGNORED}
     depth = num_blocks(state, r"blocks\.(\d+)\.", what=THEIRS)
     adapter = _adapter_names(state, ADAPTER)
-    return diffusers_names(state, backbone_pairs(depth, adapter), what=THEIRS)
+    learned = any(name in state for name in POSITIONS)
+    return diffusers_names(state, backbone_pairs(depth, adapter, learned_positions=learned), what=THEIRS)
 
 
 def backbone_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -166,9 +170,11 @@ def from_encoder_file(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def backbone_pairs(depth: int, adapter: Iterable[str]) -> list[Pair]:
+def backbone_pairs(depth: int, adapter: Iterable[str], *, learned_positions: bool = False) -> list[Pair]:
     """The table of a DiT of `depth` blocks and an adapter with the tensors named `adapter`."""
     pairs = [Pair(f"{ours}.weight", (f"{TRANSFORMER}{theirs}.weight",)) for ours, theirs in OUTSIDE.items()]
+    if learned_positions:
+        pairs += [Pair(ours, (TRANSFORMER + theirs,)) for ours, theirs in POSITIONS.items()]
     for index in range(depth):
         ours, theirs = f"blocks.{index}", f"{TRANSFORMER}transformer_blocks.{index}"
         pairs += [Pair(f"{ours}.{a}.weight", (f"{theirs}.{b}.weight",)) for a, b in BLOCK.items()]

@@ -181,6 +181,7 @@ def _shape_of_configs(transformer: Path, conditioner: Path) -> Shape:
             adaln_lora_dim=dit["adaln_lora_dim"],
             rope_scale=tuple(dit["rope_scale"]),
             max_size=tuple(dit["max_size"]),
+            learned_positions=dit["extra_pos_embed_type"] is not None,
             qwen_dim=adapter["source_dim"],
             adapter_dim=adapter["model_dim"],
             adapter_layers=adapter["num_layers"],
@@ -220,6 +221,7 @@ def _shape_of_state(state: Mapping[str, Tensor], like: Shape) -> Shape:
     adapter_dim, adapter_head = size(f"{adapter}0.self_attn.q_proj.weight"), size(f"{adapter}0.self_attn.q_norm.weight")
     read, written = size(f"{TRANSFORMER}patch_embed.proj.weight", 1), size(f"{TRANSFORMER}proj_out.weight")
     cells = read - written  # in a patch: the network reads one channel more than it writes, the padding mask
+    learned = f"{TRANSFORMER}learnable_pos_embed.pos_emb_h" in state
     blocks = [
         len({name.split(".")[place] for name in state if name.startswith(part)})
         for part, place in ((dit, 2), (adapter, 2))
@@ -231,6 +233,8 @@ def _shape_of_state(state: Mapping[str, Tensor], like: Shape) -> Shape:
         attention_head_dim=head,
         text_dim=size(f"{dit}0.attn2.to_k.weight", 1),
         adaln_lora_dim=size(f"{dit}0.norm1.linear_1.weight"),
+        learned_positions=learned,
+        max_size=_positions(state, math.isqrt(cells)) if learned else like.max_size,
         qwen_dim=size(f"{adapter}0.cross_attn.k_proj.weight", 1),
         adapter_dim=adapter_dim,
         adapter_layers=blocks[1],
@@ -239,3 +243,9 @@ def _shape_of_state(state: Mapping[str, Tensor], like: Shape) -> Shape:
         channels=written // cells,
         patch_size=math.isqrt(cells),
     )
+
+
+def _positions(state: Mapping[str, Tensor], patch: int) -> tuple[int, int, int]:
+    """Frames and latent cells per side that a learned code of positions covers."""
+    frames, height, width = (state[f"{TRANSFORMER}learnable_pos_embed.pos_emb_{axis}"].shape[0] for axis in "thw")
+    return frames, height * patch, width * patch

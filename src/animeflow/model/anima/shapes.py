@@ -17,6 +17,7 @@ class Shape:
         adaln_lora_dim: width between the two linear layers of every modulation.
         rope_scale: how far positions are stretched in time, height and width.
         max_size: frames, latent cells per side: the position code covers `max(max_size)` patches per axis.
+        learned_positions: add a learned code of absolute positions to every block, as some Cosmos models have; see `SHAPES`.
         qwen_dim: width of the text encoder's states.
         adapter_dim, adapter_layers, adapter_heads: of the adapter.
         vocabulary_size: T5 tokens that the adapter embeds.
@@ -30,6 +31,7 @@ class Shape:
     adaln_lora_dim: int = 256
     rope_scale: tuple[float, float, float] = (1.0, 4.0, 4.0)
     max_size: tuple[int, int, int] = (128, 240, 240)
+    learned_positions: bool = False
     qwen_dim: int = 1024
     adapter_dim: int = 1024
     adapter_layers: int = 6
@@ -58,7 +60,7 @@ class Shape:
             "patch_size": (1, self.patch_size, self.patch_size),
             "rope_scale": self.rope_scale,
             "concat_padding_mask": True,
-            "extra_pos_embed_type": None,
+            "extra_pos_embed_type": "learnable" if self.learned_positions else None,
         }
 
     def conditioner_config(self) -> dict[str, Any]:
@@ -74,14 +76,19 @@ class Shape:
         }
 
 
+# Anima knows positions by rotation only, that is relative to each other. At t = 1 every token looks alike, attention over equal
+# values gives equal values, and nothing tells a corner from the middle; 28 blocks learn to see the borders, four do not in ten
+# minutes (docs/LOG.md). So the tiny flavour has the learned positions that diffusers' network offers; `learned_positions=false`
+# takes them away.
 SHAPES = {
     "tiny": Shape(
         num_layers=4,
-        num_attention_heads=3,
-        attention_head_dim=64,
+        num_attention_heads=6,
+        attention_head_dim=32,
         text_dim=128,
         adaln_lora_dim=64,
         max_size=(1, 64, 64),
+        learned_positions=True,
         qwen_dim=64,
         adapter_dim=128,
         adapter_layers=2,

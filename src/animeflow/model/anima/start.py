@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ...core.seed import generator
 
-TIME_WIDTH = 0.02
+TIME_WIDTH = 0.1  # t in [0, 1] moves the waves little, so the layer after them has to be loud
+POSITION_WIDTH = 0.3  # before the network norms them
 
 
 @torch.no_grad()
@@ -41,6 +42,8 @@ def _start(part: str, name: str, parameter: Tensor, root: int) -> Tensor:
         or name.endswith("t_embedder.linear_2.weight")
     ):
         return torch.zeros_like(parameter)
+    elif name.startswith("learnable_pos_embed."):
+        return torch.normal(0.0, POSITION_WIDTH, parameter.shape, generator=draw)
     elif name.startswith("time_embed."):
         return torch.normal(0.0, TIME_WIDTH, parameter.shape, generator=draw)
     fan_out, fan_in = parameter.shape[0], parameter[0].numel()
