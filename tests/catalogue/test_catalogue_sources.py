@@ -37,6 +37,14 @@ def by_name(source) -> dict:
 # folder ----------------------------------------------------------------------------------------------------------------
 
 
+def test_folder_takes_animas_at_sign_for_an_artist_and_a_face_for_a_face(tmp_path):
+    picture(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("1girl, @Nnn Yryr, @_@, artist:bob, @bob")
+    tags = by_name(FolderSource(tmp_path))["a.png"].facts.tags
+    assert tags["artist"] == ["nnn_yryr", "bob"]
+    assert tags["general"] == ["1girl", "@_@"]
+
+
 def test_folder_reads_tags_sentences_and_languages(tmp_path):
     for name in ("a.png", "deep/er/b.png", "c.png", "d.png", "e.png", "f.png"):
         picture(tmp_path / name)

@@ -110,7 +110,7 @@ def is_sentence(text: str, *, expected: bool) -> bool:
 
 
 def read_tags(names: Iterable[str], facts: Facts) -> None:
-    """Sort names into categories by their prefix (`artist:x`, `rating:general`); those without one are general."""
+    """Sort names into categories by their prefix (`artist:x`, `rating:general`, Anima's `@x` for an artist); others are general."""
     tags = facts.tags or empty_tags()
     for name in names:
         space, colon, rest = name.partition(":")
@@ -121,6 +121,8 @@ def read_tags(names: Iterable[str], facts: Facts) -> None:
             category = _NAMESPACES[space]
             if category:
                 tags[category].append(rest)
+        elif name.startswith("@") and name.strip("@_"):  # but `@_@` is a face
+            tags["artist"].append(name.removeprefix("@"))
         else:
             tags["general"].append(name)
     facts.tags = {category: list(dict.fromkeys(found)) for category, found in tags.items()}
