@@ -55,7 +55,7 @@ def torchvisions_resize(monkeypatch):
 @pytest.mark.parametrize("negative", [NEGATIVE, ""])
 def test_a_sampled_picture_is_that_of_diffusers(family, folder, torchvisions_resize, negative):
     pipeline = ModularPipeline.from_pretrained(folder)
-    pipeline.load_components(torch_dtype=torch.float32)
+    pipeline.load_components(dtype=torch.float32)
     pipeline.update_components(guider=ClassifierFreeGuidance(guidance_scale=CFG))
     noise = initial_noise(7, 16, HEIGHT // 8, WIDTH // 8)
     options = {"num_inference_steps": STEPS, "height": HEIGHT, "width": WIDTH}
