@@ -123,6 +123,20 @@ def test_every_layout_gives_back_the_weights_and_their_picture(
         assert np.abs(again.astype(int) - drawn).max() <= 1, layout
 
 
+def test_an_export_is_the_beginning_of_another_run(words: tuple[str, ...]) -> None:
+    config = compose(words)
+    export, trained = Path(config["run"]) / "export", trained_family(config)[0].backbone().export_state()
+    for layout in LAYOUTS:
+        begun = family(compose([*words, f"model.weights={export / layout}", "model.adapter=freeze"])).backbone()
+        assert all(torch.equal(tensor, trained[name]) for name, tensor in begun.export_state().items()), layout
+
+
+def test_another_adapter_mode_or_no_rate_for_it_is_told(words: tuple[str, ...], animeflow: Callable[..., str]) -> None:
+    said = animeflow("sample", *words, "model.adapter=lora", code=2)
+    assert "these weights are of another network" in said and "lora_A" in said
+    assert "its learning rate is not set" in animeflow("train", *words, "optim.rates=null", code=2)
+
+
 def test_comfyuis_three_files_lie_where_it_looks_and_are_read_back(words: tuple[str, ...], test_data: Path) -> None:
     config = compose(words)
     tree = Path(config["run"]) / "export" / "comfyui"

@@ -56,6 +56,17 @@ def test_decode_is_the_video_codecs_frame(codec, pixels):
     torch.testing.assert_close(codec.decode(latents), expected, rtol=0, atol=1e-5)
 
 
+def test_a_large_batch_goes_through_in_parts_and_comes_back_whole(codec, pixels, monkeypatch):
+    latents = codec.encode(pixels)
+    pictures = codec.decode(latents)
+    monkeypatch.setattr("animeflow.model.anima.codec.PIXELS_AT_ONCE", 64 * 40)
+    seen = []
+    codec.net.decoder.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    torch.testing.assert_close(codec.encode(pixels), latents, rtol=0, atol=1e-6)
+    torch.testing.assert_close(codec.decode(latents), pictures, rtol=0, atol=1e-5)
+    assert seen == [1, 1]
+
+
 @torch.no_grad()
 def test_a_longer_clip_still_goes_through_the_network_as_before(codec):
     """What was done to the convolutions for pictures must not change what the saved network means."""

@@ -86,6 +86,18 @@ def check_values(config: Mapping[str, Any]) -> None:
             raise ConfigError(f"{value} is not a share between 0 and 1", where=f"data.loader.{key}")
 
 
+def require_rates(parts: Iterable[Any], rates: Mapping[str, float]) -> None:
+    """Raises ConfigError for a part of the family that would learn at the common rate only because nobody said another one."""
+    for part in parts:
+        if part.trainable and part.own_rate is not None and part.own_rate not in rates:
+            raise ConfigError(
+                f"the {part.name} learns, and its learning rate is not set",
+                where="optim.rates",
+                why="without a word it would learn at optim.lr, which is often too much for it",
+                do=f"set optim.rates.{part.own_rate}=..., or freeze it",
+            )
+
+
 def _keys_of(make: Callable[..., Any], node: Mapping[str, Any], where: str) -> None:
     known = list(inspect.signature(make).parameters)
     for key in node:

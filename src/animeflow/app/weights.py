@@ -27,6 +27,7 @@ def newest_checkpoint(config: Mapping[str, Any]) -> Path:
 def trained_family(config: Mapping[str, Any], *, which: str = "ema") -> tuple[Any, int]:
     """The family with the weights of the run's newest checkpoint, and the images they have seen. `which` is `ema` (the average)
     or `trained`."""
+    from ..model.state import check_state
     from ..train import checkpoint
 
     if which not in ("ema", "trained"):
@@ -35,6 +36,7 @@ def trained_family(config: Mapping[str, Any], *, which: str = "ema") -> tuple[An
     fam = family(config)
     _require_same_parts(fam, state["identity"])
     weights = tensors["learner"] | (tensors["ema"] if which == "ema" else {})
+    check_state(fam.backbone().state_dict(), weights, where=str(Workspace.of(config).run))
     fam.backbone().load_state_dict(weights)
     return fam, int(state["progress"]["images_seen"])
 

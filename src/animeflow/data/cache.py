@@ -86,7 +86,7 @@ def build_cache(
     seed: int,
     variants: int = 4,
     batch_size: int = 8,
-    text_batch_size: int = 32,
+    text_batch_size: int = 512,
     device: torch.device | str = "cpu",
     rank: int = 0,
     world: int = 1,
@@ -100,6 +100,7 @@ def build_cache(
         seed: of the caption variants.
         variants: captions per picture; 0 caches latents and the empty prompt only, for captions that are encoded live.
         rank, world: this process and how many share the work. All of them have to finish before the cache can be opened.
+        text_batch_size: captions given to the tower at once, which puts those of one length together.
         threads: that read and decode pictures ahead of the codec.
         segment_bytes: size of the files that entries are written to.
         describe: the family's own description, for the manifest.

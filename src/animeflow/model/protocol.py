@@ -130,11 +130,17 @@ class Layout(Protocol):
 
 @dataclass(frozen=True)
 class PartSize:
-    """For plans: name of a part and its number of parameters."""
+    """For plans: name of a part and its number of parameters.
+
+    Attributes:
+        own_rate: beginning of its parameters' names, where the part must not learn at the common rate by mere silence: while it
+            is trainable, `optim.rates` has to name it.
+    """
 
     name: str
     parameters: int
     trainable: bool
+    own_rate: str | None = None
 
 
 @runtime_checkable

@@ -19,15 +19,14 @@ HASH = "modelspec.hash_sha256"  # of all bytes after the header, so it cannot be
 UNKNOWN_HASH = "0x" + "0" * 64
 
 
-def dtype_named(name: str) -> torch.dtype:
-    """`bf16`, `fp16` or `fp32`."""
-    if name not in DTYPES:
+def dtype_named(name: str, *, where: str = "export.dtype") -> torch.dtype:
+    """`bf16`, `fp16`, `fp32`, or torch's own words for them."""
+    known = DTYPES | {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES.values()}
+    if name not in known:
         raise ConfigError(
-            f"unknown dtype '{name}'{did_you_mean(name, DTYPES)}",
-            where="export.dtype",
-            do=f"choose one of: {', '.join(DTYPES)}",
+            f"unknown dtype '{name}'{did_you_mean(name, known)}", where=where, do=f"choose one of: {', '.join(DTYPES)}"
         )
-    return DTYPES[name]
+    return known[name]
 
 
 def cast(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:

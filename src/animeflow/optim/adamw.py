@@ -20,7 +20,7 @@ class AdamW:
         lr: peak learning rate; the schedule multiplies it.
         rates: peak learning rates of parts, by the beginning of their parameters' names; see `parameter_groups`.
         betas, eps: of the moments and the denominator.
-        weight_decay: decoupled, on matrices and convolutions only.
+        weight_decay: decoupled, on matrices and convolutions only, embeddings left out.
     """
 
     lr: float = 1e-4

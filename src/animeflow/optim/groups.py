@@ -19,15 +19,17 @@ def parameter_groups(module: nn.Module, *, lr: float, weight_decay: float, rates
 
     A part is a key of `rates`: the dotted beginning of names, in whole components (`adapter` takes `adapter.norm.weight`, not
     `adapter_norm.weight`); of two that fit the longer one. Matrices and convolutions are decayed; biases, norms and other
-    vectors are not (they have one axis; the rule of nanoGPT).
+    vectors are not (they have one axis; the rule of nanoGPT), nor are embeddings, whose rows are mostly not asked for in a step.
 
     Raises:
         ConfigError: nothing is trainable, or no trainable parameter is of a part.
     """
     found: dict[tuple[str, bool], list[nn.Parameter]] = defaultdict(list)
+    embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            found[part_of(name, rates), parameter.ndim > 1].append(parameter)
+            decayed = parameter.ndim > 1 and id(parameter) not in embeddings
+            found[part_of(name, rates), decayed].append(parameter)
     if not found:
         raise ConfigError("every parameter of the learner is frozen", where="model", do="let a part of it train")
     for part in rates:

@@ -285,7 +285,8 @@ class _Timed:
 
 
 def _same_run(saved: Mapping[str, Any], ours: Mapping[str, Any], folder: Path) -> None:
-    different = sorted(key for key in {*saved, *ours} if saved.get(key) != ours.get(key))
+    # What is absent is off: a setting that came later, or a share of 0 that is no longer written, makes no other run.
+    different = sorted(key for key in {*saved, *ours} if (saved.get(key) or None) != (ours.get(key) or None))
     if different:
         lines = "; ".join(f"{key}: {saved.get(key)!r} there, {ours.get(key)!r} here" for key in different[:8])
         raise ConfigError(

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...core.errors import ConfigError
 from ..build import build
-from ..check import check_values
+from ..check import check_values, require_rates
 from ..compose import compose, flat
 from ..wiring import Workspace, bucket_plan, captions, density, family, optim
 
@@ -52,6 +52,7 @@ def figures(config: dict[str, Any]) -> dict[str, Any]:
     accumulated *= load["chunks_per_step"]
     fam = _family_or_shape(config)
     sizes = fam.sizes() if fam is not None else ()
+    require_rates(sizes, optimizer.rates)
     trainable = sum(part.parameters for part in sizes if part.trainable)
     steps = -(-settings.images // load["batch"])
     weight = build(Weight, config["recipe"]["weight"], where="recipe.weight")

@@ -11,7 +11,7 @@ from ...core import files
 from ...core.errors import ConfigError, DataError
 from ...core.log import is_main_process
 from ..build import build
-from ..check import check_values
+from ..check import check_values, require_rates
 from ..compose import compose, flat
 from ..prompts import example_prompts, has_emphasis, sample_size
 from ..record import RecordKeeper
@@ -65,6 +65,7 @@ def learn(config: dict[str, Any], *, fam: Any = None, overrides: Sequence[str] =
     settings = build(Settings, {k: v for k, v in node.items() if k in Settings.__dataclass_fields__}, where="train")
     make_optimizer, schedule = optim(config)
     fam = fam or family(config)
+    require_rates(fam.sizes(), make_optimizer.rates)
     _require_cache(place, fam.name)
     tower, codec = fam.text_tower(), fam.codec().fingerprint
     pin = node["device"] != "cpu" and _has_cuda()

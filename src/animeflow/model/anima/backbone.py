@@ -8,6 +8,7 @@ it cannot leave out padding when captions longer than the floor meet shorter one
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,9 @@ from .adapter import merged_state, set_mode
 from .keymap import CONDITIONER, TRANSFORMER
 from .shapes import Shape
 from .start import initialise
+
+# Under autocast the adapter's norms have float32 gains and bf16 inputs. torch then takes its plain kernel, and says so.
+warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight", category=UserWarning)
 
 
 class Backbone(nn.Module):
@@ -46,7 +50,7 @@ class Backbone(nn.Module):
 
     @classmethod
     def from_state(cls, shape: Shape, state: Mapping[str, Tensor], *, where: str | None = None) -> Backbone:
-        """Float32 weights from a state under the names of `export_state`; memory for one copy only."""
+        """Float32 weights from a state under the names of `export_state`: memory for one copy besides what is given."""
         with torch.device("meta"):
             net = CosmosTransformer3DModel(**shape.transformer_config())
             adapter = AnimaTextConditioner(**shape.conditioner_config())

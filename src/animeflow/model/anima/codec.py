@@ -21,6 +21,8 @@ from ...core.files import address, read_json
 from ..codec import KLCodec, TinyCodec, check_pixels, load_codec
 from ..weights import hash_state, weight_files
 
+PIXELS_AT_ONCE = 2**20
+
 
 class QwenCodec:
     """diffusers' `AutoencoderKLQwenImage`, normalised channel by channel: z = (mode - mean) / std, 16 constants each."""
@@ -71,16 +73,23 @@ class QwenCodec:
     def encode(self, pixels: Tensor) -> Tensor:
         """`[B, 3, H, W]` in [-1, 1] -> `[B, C, H/stride, W/stride]`, the mode of the posterior, float32."""
         check_pixels(pixels, self.stride)
-        weight = next(self.net.parameters())
-        mode = self.net.encode(pixels.to(weight).unsqueeze(2)).latent_dist.mode()[:, :, 0].float()
+        modes = []
+        for some in pixels.to(next(self.net.parameters())).split(_at_once(pixels)):
+            # Not `net.encode`: that keeps a copy of every layer's input for a next frame, which a picture has not.
+            moments = self.net.quant_conv(self.net.encoder(some.unsqueeze(2)))[:, :, 0]
+            modes.append(moments.float().chunk(2, dim=1)[0])  # mean and log variance; the mode is the mean
+        mode = torch.cat(modes)
         return (mode - self._row(self.mean, mode)) / self._row(self.std, mode)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """`[B, C, h, w]` -> `[B, 3, H, W]` in [-1, 1], float32."""
         raw = latents.float() * self._row(self.std, latents) + self._row(self.mean, latents)
-        pictures = self.net.decode(raw.to(next(self.net.parameters())).unsqueeze(2)).sample[:, :, 0]
-        return pictures.float().clamp(-1, 1)
+        pictures = [
+            self.net.decoder(self.net.post_quant_conv(some.unsqueeze(2)))[:, :, 0].float()
+            for some in raw.to(next(self.net.parameters())).split(_at_once(latents, stride=self.stride))
+        ]
+        return torch.cat(pictures).clamp(-1, 1)
 
     @property
     def device(self) -> torch.device:
@@ -92,6 +101,11 @@ class QwenCodec:
 
     def _row(self, values: Tensor, like: Tensor) -> Tensor:
         return values.to(like.device)[None, :, None, None]
+
+
+def _at_once(batch: Tensor, *, stride: int = 1) -> int:
+    """How many of `batch` go through together: about a megapixel, of which the decoder's activations take several GiB."""
+    return max(1, PIXELS_AT_ONCE // (batch.shape[-2] * batch.shape[-1] * stride * stride))
 
 
 def qwen_net(*, base_dim: int = 96, **options: Any) -> AutoencoderKLQwenImage:

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...core.errors import ConfigError
 from ..codec import KLCodec, TinyCodec
 from ..protocol import Layout, PartSize, SamplingDefaults
+from ..tensor_file import dtype_named
 from ..tiny_tokenizers import default_words
 from . import sizes
 from .adapter import check_mode
@@ -19,7 +18,7 @@ from .backbone import Backbone
 from .codec import QwenCodec, load_anima_codec, untrained_qwen_codec
 from .load import check_flavour, codec_beside, find_weights, stored_shape, stored_state
 from .shapes import shape
-from .text_tower import AnimaTextTower
+from .text_tower import AnimaTextTower, check_empty_prompt
 from .tiny import tiny_tower
 from .tower_file import tower_from_file
 
@@ -89,9 +88,11 @@ class Anima:
             "learned_positions": learned_positions,
         }
         check_mode(adapter, adapter_rank)
+        check_empty_prompt(empty_prompt)
         self.flavour, self.shape = flavour, shape(flavour, **changes)
         self.weights = Path(weights) if weights is not None else None
         if self.weights is not None:
+            self.weights = find_weights(self.weights) if self.weights.is_dir() else self.weights
             self.shape = stored_shape(self.weights, like=self.shape)
             check_flavour(flavour, self.shape, changes, where=str(weights))
         self.patch = self.shape.patch_size
@@ -101,7 +102,7 @@ class Anima:
         self.model_spec = {"architecture": "anima", "implementation": "https://huggingface.co/circlestone-labs/Anima"}
         self.random_weights = random_weights or flavour == "tiny"
         self.adapter, self.adapter_rank, self.adapter_alpha = adapter, adapter_rank, adapter_alpha
-        self.empty_prompt, self.text_dtype = empty_prompt, getattr(torch, text_dtype)
+        self.empty_prompt, self.text_dtype = empty_prompt, dtype_named(text_dtype, where="model.text_dtype")
         self.tokenizers = Path(tokenizers) if tokenizers is not None else None
         self.vocabulary, self.seed = vocabulary, seed
         self._given_codec, self._given_text = codec, text
@@ -152,11 +153,11 @@ class Anima:
         adapter = sizes.adapter_parameters(self.shape)
         parts = [
             PartSize("backbone", sizes.transformer_parameters(self.shape), trainable=True),
-            PartSize("adapter", adapter, trainable=self.adapter == "train"),
+            PartSize("adapter", adapter, trainable=self.adapter == "train", own_rate="adapter"),
         ]
         if self.adapter == "lora":
             lora = sizes.lora_parameters(self.shape, self.adapter_rank)
-            parts.append(PartSize("adapter LoRA", lora, trainable=True))
+            parts.append(PartSize("adapter LoRA", lora, trainable=True, own_rate="adapter"))
         return [
             *parts,
             PartSize("qwen", self._text_size(), trainable=False),
@@ -220,7 +221,8 @@ class Anima:
             return self._given_text
         place = self._text_place()
         if place is not None and place.is_file():
-            return tower_from_file(place, self.tokenizers, empty_prompt=self.empty_prompt, dtype=self.text_dtype)
+            tower = tower_from_file(place, self.tokenizers, empty_prompt=self.empty_prompt, dtype=self.text_dtype)
+            return self._fitting(tower)
         if place is not None:
             return self._fitting(AnimaTextTower.load(place, dtype=self.text_dtype, empty_prompt=self.empty_prompt))
         if self.flavour != "tiny":

@@ -112,4 +112,10 @@ def shape(flavour: str, **changes: Any) -> Shape:
             where="model.flavour",
             do=f"choose one of: {', '.join(SHAPES)}",
         )
-    return replace(SHAPES[flavour], **{name: value for name, value in changes.items() if value is not None})
+    given = {name: value for name, value in changes.items() if value is not None}
+    small = [
+        name for name, value in given.items() if isinstance(value, int) and not isinstance(value, bool) and value < 1
+    ]
+    if small:
+        raise ConfigError(f"{small[0]} {given[small[0]]} is below 1", where="model", do="leave it out, or give a size")
+    return replace(SHAPES[flavour], **given)

@@ -56,12 +56,7 @@ class AnimaTextTower:
         captions_at_once: int = 32,
         max_tokens: int = MAX_TOKENS,
     ) -> None:
-        if empty_prompt not in EMPTY_PROMPTS:
-            raise ConfigError(
-                f"unknown empty prompt '{empty_prompt}'{did_you_mean(empty_prompt, EMPTY_PROMPTS)}",
-                where="model.empty_prompt",
-                do=f"choose one of: {', '.join(EMPTY_PROMPTS)}",
-            )
+        check_empty_prompt(empty_prompt)
         self.model = model.eval().requires_grad_(False)
         self.tokenizer, self.t5_tokenizer = expect_long_captions(tokenizer), expect_long_captions(t5_tokenizer)
         self.empty_prompt, self.row_dtype, self.captions_at_once, self.max_tokens = (
@@ -211,6 +206,16 @@ class AnimaTextTower:
             kept["t5_ids"] = row["t5_ids"].new_tensor([self.t5_tokenizer.eos_token_id])
             kept.pop("t5_weights", None)
         return kept
+
+
+def check_empty_prompt(name: str) -> None:
+    """Raises ConfigError for one that is not offered."""
+    if name not in EMPTY_PROMPTS:
+        raise ConfigError(
+            f"unknown empty prompt '{name}'{did_you_mean(name, EMPTY_PROMPTS)}",
+            where="model.empty_prompt",
+            do=f"choose one of: {', '.join(EMPTY_PROMPTS)}",
+        )
 
 
 def load_tokenizers(folder: Path) -> tuple[Any, Any]:

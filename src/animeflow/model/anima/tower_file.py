@@ -25,10 +25,11 @@ def tower_from_file(file: Path, tokenizers: Path | None, *, dtype: torch.dtype, 
             where="model.tokenizers",
             do="give a folder with Qwen's and T5's tokenizers in `tokenizer` and `t5_tokenizer`, e.g. a diffusers Anima pipeline",
         )
+    both = load_tokenizers(tokenizers)  # before the large file: a wrong folder is told at once
     state = stored_text_state(file)
     with torch.device("meta"):
         model = Qwen3Model(Qwen3Config(**QWEN3_06B))
     check_state(model.state_dict(), state, where=str(file))
     model.load_state_dict({name: tensor.to(dtype) for name, tensor in state.items()}, assign=True)
     model.rotary_emb = type(model.rotary_emb)(model.config)  # its speeds are in no file, and the meta device has none
-    return AnimaTextTower(model, *load_tokenizers(tokenizers), weights=hash_files([file]), **options)
+    return AnimaTextTower(model, *both, weights=hash_files([file]), **options)

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...core.errors import ConfigError
 from ..codec import KLCodec, TinyCodec, load_codec
 from ..protocol import Layout, PartSize, SamplingDefaults
+from ..tensor_file import dtype_named
 from ..tiny_tokenizers import default_words
 from ..toon_codec import untrained_codec
 from . import sizes
@@ -90,7 +89,7 @@ class SD35:
         self.patch = self.shape.patch_size
         self.defaults = SamplingDefaults(shift=3.0, cfg=4.5, steps=28)
         self.random_weights = random_weights or flavour == "tiny"
-        self.with_t5, self.text_dtype = with_t5, getattr(torch, text_dtype)
+        self.with_t5, self.text_dtype = with_t5, dtype_named(text_dtype, where="model.text_dtype")
         length = t5_length or (clip_length if flavour == "tiny" else 256)
         self.t5_length = (
             T5Length(t5_pad_policy, length, minimum=clip_length, maximum=2 * clip_length)
