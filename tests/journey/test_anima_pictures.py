@@ -58,7 +58,7 @@ def words(
               "data.cache.variants=1", "train.threads=1")  # fmt: skip
     words = (
         "experiment=anima_pictures_tiny", *shared, f"run={folder}/run", f"model.codec={folder}/vae", f"model.text={text}",
-        "+model.vocabulary_size=32128", "train.images=32", "train.samples.every_images=0",
+        "model.vocabulary_size=32128", "train.images=32", "train.samples.every_images=0",
         "train.validate.every_images=0", "train.validate.images=2", f"export.layouts=[{','.join(LAYOUTS)}]",
         "export.dtype=fp32", "sample.steps=2", "sample.prompts=['1girl, (smile:1.4), @artist']",
     )  # fmt: skip

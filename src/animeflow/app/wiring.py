@@ -126,7 +126,7 @@ def family(config: Config) -> Any:
         raise ConfigError(
             f"there is no codec in {codec}",
             where="model.codec",
-            do="run 'animeflow codec' with the same settings to train a small one, or give the folder of a diffusers autoencoder",
+            do="give the file or folder of the family's autoencoder; for a small model 'animeflow codec' trains one there",
         )
     return build(make, node, where="model", seed=config["seed"])
 

@@ -72,6 +72,7 @@ def figures(config: dict[str, Any]) -> dict[str, Any]:
             what: f"{trainable * number / 2**30:.1f} GiB" for what, number in CARDS_BYTES.items()
         },
         "set on disk": _on_disk(config),
+        "files of the model": _files(config),
         "cost": _cost(config, world),
     }
 
@@ -100,6 +101,13 @@ def _on_disk(config: Mapping[str, Any]) -> str:
     place = Workspace.of(config)
     found = [name for name in ("catalogue", "shards", "cache") if (getattr(place, name)).is_dir()]
     return f"{place.set}: {', '.join(found) if found else 'nothing yet'}"
+
+
+def _files(config: Mapping[str, Any]) -> str:
+    """Which of the files and folders that the model names are there."""
+    named = {name: config["model"].get(name) for name in ("weights", "codec", "text", "tokenizers")}
+    lines = [f"{name}: {path}{'' if Path(path).exists() else ' (not there)'}" for name, path in named.items() if path]
+    return "\n".join(lines) or "none named"
 
 
 def _cost(config: Mapping[str, Any], world: int) -> str:

@@ -40,7 +40,8 @@ class Anima:
         random_weights: train `base` from nothing; without it and without `weights` it refuses to start.
         codec: a codec, its folder, or qwen_image_vae.safetensors.
         text: a text tower, a pipeline folder, or qwen_3_06b_base.safetensors (which needs `tokenizers`).
-        tokenizers: a folder with Qwen's and T5's tokenizers in `tokenizer` and `t5_tokenizer`, or in `qwen` and `t5`.
+        tokenizers: a folder with Qwen's and T5's tokenizers in `tokenizer` and `t5_tokenizer`, or in `qwen` and `t5`; a pipeline
+            folder holds its own.
         adapter: what of the text adapter learns: `freeze`, `train` or `lora`. Its learning rate is `optim.rates.adapter`.
         adapter_rank, adapter_alpha: of the LoRA.
         empty_prompt: `masked` or `comfy`, see `AnimaTextTower`.
@@ -116,7 +117,7 @@ class Anima:
         everything the codec (a text encoder's file needs tokenizers besides), another layout the backbone alone."""
         found = find_weights(path)
         if (found / "vae").is_dir():
-            return {"weights": str(found), "codec": None, "text": None}
+            return {"weights": str(found), "codec": None, "text": None, "tokenizers": None}
         codec = codec_beside(found)
         return {"weights": str(found)} | ({"codec": str(codec)} if codec is not None else {})
 
@@ -224,7 +225,11 @@ class Anima:
             tower = tower_from_file(place, self.tokenizers, empty_prompt=self.empty_prompt, dtype=self.text_dtype)
             return self._fitting(tower)
         if place is not None:
-            return self._fitting(AnimaTextTower.load(place, dtype=self.text_dtype, empty_prompt=self.empty_prompt))
+            return self._fitting(
+                AnimaTextTower.load(
+                    place, tokenizers=self.tokenizers, dtype=self.text_dtype, empty_prompt=self.empty_prompt
+                )
+            )
         if self.flavour != "tiny":
             raise ConfigError(
                 f"anima/{self.flavour} has no text encoder",

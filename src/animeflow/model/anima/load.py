@@ -67,7 +67,7 @@ def stored_shape(path: Path, *, like: Shape = SHAPES["base"]) -> Shape:
     if path.is_dir():
         transformer, conditioner = _folders(path)
         return _shape_of_configs(transformer / "config.json", conditioner / "config.json")
-    _check_file(path)
+    _check_file(path, "weights")
     with open_tensors(path) as file:
         header = {name: torch.empty(file.get_slice(name).get_shape(), device="meta") for name in file.keys()}  # noqa: SIM118
     return _shape_of_state(_located(backbone_state, header, path), like)
@@ -80,7 +80,7 @@ def stored_state(path: Path) -> dict[str, Tensor]:
         ConfigError: nothing is there. DataError: it is not an Anima network, or a part of one.
     """
     if not path.is_dir():
-        _check_file(path)
+        _check_file(path, "weights")
         return _located(backbone_state, read_tensors(path), path)
     state: dict[str, Tensor] = {}
     for folder, prefix in zip(_folders(path), (TRANSFORMER, CONDITIONER), strict=True):
@@ -95,7 +95,7 @@ def stored_codec_state(path: Path) -> dict[str, Tensor]:
     Raises:
         ConfigError: there is no file. DataError: it holds no such autoencoder.
     """
-    _check_file(path)
+    _check_file(path, "codec")
     state = _part(path, VAE)
     if any(name.startswith("encoder.down_blocks.") for name in state):
         _located(vae_to_original, state, path)
@@ -109,7 +109,7 @@ def stored_text_state(path: Path) -> dict[str, Tensor]:
     Raises:
         ConfigError: there is no file. DataError: it holds no such encoder.
     """
-    _check_file(path)
+    _check_file(path, "text")
     return _located(from_encoder_file, _part(path, TEXT), path)
 
 
@@ -145,11 +145,11 @@ def _folders(path: Path) -> tuple[Path, Path]:
     return found
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, option: str) -> None:
     if not path.is_file():
         raise ConfigError(
             f"no weights at '{path}'",
-            where="model",
+            where=f"model.{option}",
             do="give a .safetensors file, or the folder of a diffusers Anima pipeline",
         )
 

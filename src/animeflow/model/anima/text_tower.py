@@ -78,8 +78,16 @@ class AnimaTextTower:
         )
 
     @classmethod
-    def load(cls, folder: str | Path, *, dtype: torch.dtype = torch.float32, **options: Any) -> AnimaTextTower:
-        """From the folders `text_encoder`, `tokenizer` and `t5_tokenizer` of a diffusers pipeline."""
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        tokenizers: Path | None = None,
+        dtype: torch.dtype = torch.float32,
+        **options: Any,
+    ) -> AnimaTextTower:
+        """From the folders `text_encoder`, `tokenizer` and `t5_tokenizer` of a diffusers pipeline; `tokenizers` tells where the last
+        two are when they lie elsewhere."""
         from transformers import Qwen3Model
 
         folder = Path(folder)
@@ -93,7 +101,7 @@ class AnimaTextTower:
         part = folder / "text_encoder"
         weights = hash_files(weight_files(part))
         model = Qwen3Model.from_pretrained(part, dtype=dtype, local_files_only=True)
-        return cls(model, *load_tokenizers(folder), weights=weights, **options)
+        return cls(model, *load_tokenizers(tokenizers or folder), weights=weights, **options)
 
     def save(self, folder: str | Path) -> None:
         """Into the folders that `load` and a diffusers pipeline read."""
