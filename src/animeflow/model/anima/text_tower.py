@@ -86,8 +86,8 @@ class AnimaTextTower:
         dtype: torch.dtype = torch.float32,
         **options: Any,
     ) -> AnimaTextTower:
-        """From the folders `text_encoder`, `tokenizer` and `t5_tokenizer` of a diffusers pipeline; `tokenizers` tells where the last
-        two are when they lie elsewhere."""
+        """From the folders `text_encoder`, `tokenizer` and `t5_tokenizer` of a diffusers pipeline; `tokenizers` tells where the
+        last two are when they lie elsewhere."""
         from transformers import Qwen3Model
 
         folder = Path(folder)
