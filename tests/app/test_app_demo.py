@@ -35,6 +35,7 @@ def test_an_unknown_family_is_told_with_the_known_ones() -> None:
     assert done.exit_code == 2
     assert f"did you mean '{registry.names()[0]}'" in done.output
     assert f"choose one of: {', '.join(registry.names())}" in done.output
+    assert "where: --family" in done.output
 
 
 def test_a_family_without_an_experiment_is_told_which_file_it_lacks(monkeypatch) -> None:

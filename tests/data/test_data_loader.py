@@ -203,6 +203,9 @@ def test_fixed_batches_cover_a_split_once_and_are_equal_every_time(folder: Path)
 def test_impossible_options_are_named(folder: Path):
     for options, message in [
         ({"encoder_dropout": {"word": 0.1}}, "did you mean 'words'"),
+        ({"encoder_dropout": {"word": 0.1}}, r"where: data\.loader\.encoder_dropout"),
+        ({"texts": "lve"}, r"where: data\.loader\.texts"),
+        ({"texts": "live"}, r"where: data\.loader\.texts"),
         ({"caption_dropout": 1.5}, "not a share"),
         ({"texts": "live"}, "need the shards"),
         ({"texts": "fresh"}, "unknown texts"),

@@ -162,6 +162,13 @@ def test_defaults_are_the_familys_and_the_recipe_tells_all():
     assert "shift" not in adaptive
 
 
+def test_the_recipe_says_which_weights_drew_it_where_that_is_known():
+    told = {"run": "toys", "images_seen": 640, "kind": "ema"}
+    (sample,) = generate(ToyFamily(), ["red hair"], height=16, width=16, steps=1, weights=told)
+    assert sample.recipe["weights"] == told
+    assert sample.recipe["model"] == {"name": "toy", "flavour": "tiny"}  # nothing of how they began
+
+
 def test_guidance_off_asks_for_the_prompt_alone():
     family = ToyFamily()
     generate(family, ["red hair"], height=16, width=16, cfg=1.0, steps=3)

@@ -110,15 +110,17 @@ class Assembler:
 
 def _check(self: Assembler, texts: str) -> None:
     if texts not in ("cached", "live"):
-        raise ConfigError(f"unknown texts '{texts}'", where="data.texts", do="use cached or live")
+        raise ConfigError(f"unknown texts '{texts}'", where="data.loader.texts", do="use cached or live")
     if self.live and (self.shards is None or self.policy is None):
         raise ConfigError(
-            "live captions need the shards and a caption policy", where="data.texts", do="give both, or use cached"
+            "live captions need the shards and a caption policy",
+            where="data.loader.texts",
+            do="give both, or use cached",
         )
     if not self.live and not self.index.variants:
         raise ConfigError(
-            "the cache holds no captions, only the empty prompt", where="data.texts",
-            do="use data.texts=live, or build the cache with cache.variants=4",
+            "the cache holds no captions, only the empty prompt", where="data.loader.texts",
+            do="use data.loader.texts=live, or build the cache with data.cache.variants=4",
         )  # fmt: skip
     self.index.require(tower=self.tower.fingerprint)
     for name, share in {"caption": self.caption_dropout, **self.encoder_dropout}.items():
@@ -127,6 +129,6 @@ def _check(self: Assembler, texts: str) -> None:
     for name in self.encoder_dropout:
         if name not in self.tower.encoders:
             raise ConfigError(
-                f"unknown text encoder '{name}'{did_you_mean(name, self.tower.encoders)}", where="data.encoder_dropout",
+                f"unknown text encoder '{name}'{did_you_mean(name, self.tower.encoders)}", where="data.loader.encoder_dropout",
                 do=f"this family has: {', '.join(self.tower.encoders)}",
             )  # fmt: skip

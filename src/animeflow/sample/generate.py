@@ -9,26 +9,25 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import __version__
 from ..core import seed as keyed
 from ..core.errors import ConfigError
 from ..flow import schedule as schedules
 from ..flow.guidance import guided
 from ..flow.solution import OnStep, Solution
-from ..flow.solver import ADAPTIVE, ATOL, MAX_NFE, RTOL, solve
-from ..flow.stochastic import STOCHASTIC
+from ..flow.solver import ATOL, MAX_NFE, RTOL, solve
 from ..model.protocol import Codec, Family, TextRow, TextTower
 from ..text import emphasis
+from .recipe import Request, origin_of, recipe
+from .settings import SamplingSettings
 
 Part = TypeVar("Part", Codec, TextTower)
-Request = tuple[str, int]  # a prompt and a seed
 
 
 @dataclass(frozen=True)
@@ -37,41 +36,11 @@ class Sample:
 
     Attributes:
         pixels: uint8 RGB `[H, W, 3]`.
-        recipe: JSON values: prompt, negative, seed, height, width, solver, schedule, steps, nfe, cfg, shift, model, ...
+        recipe: JSON values: prompt, negative, seed, height, width, solver, schedule, steps, nfe, cfg, shift, model, weights, ...
     """
 
     pixels: np.ndarray
     recipe: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """How to sample. What is None is the family's own default.
-
-    Args:
-        solver: one of flow/solver.py. `bosh3` and `dopri5` choose their own steps; with `steps`, they take that fixed grid.
-        steps, schedule, shift: of the fixed grid, see flow/schedule.py. An adaptive solver reads none of them.
-        eta, s_noise: of the solvers of flow/stochastic.py. The others read none of them.
-        cfg: guidance; 1 turns it off and halves the cost.
-        negative: the negative prompt; the family's when None.
-        prompt_weights: read `(smile:1.3)` in prompts and negative as emphasis; otherwise a parenthesis is a parenthesis.
-        rtol, atol, max_nfe: of the adaptive solvers.
-        joined: both halves of guidance in one forward; False needs half the memory.
-    """
-
-    solver: str | None = None
-    steps: int | None = None
-    schedule: str | None = None
-    cfg: float | None = None
-    shift: float | None = None
-    eta: float = 1.0
-    s_noise: float = 1.0
-    negative: str | None = None
-    prompt_weights: bool = False
-    rtol: float = RTOL
-    atol: float = ATOL
-    max_nfe: int = MAX_NFE
-    joined: bool = True
 
 
 def generate(
@@ -98,6 +67,7 @@ def generate(
     joined: bool = True,
     device: torch.device | str | None = None,
     backbone: nn.Module | None = None,
+    weights: Mapping[str, Any] | None = None,
     autocast: torch.dtype | None = None,
     progress: Callable[[int], None] | None = None,
     on_step: OnStep | None = None,
@@ -109,6 +79,7 @@ def generate(
         device: where to work; where the backbone is, when None. The family's backbone goes and stays there; a given `backbone`
             is never moved; text tower and codec come along while they are needed and go back to where they were.
         backbone: weights to use instead of the family's, e.g. those in training or their average.
+        weights: which ones these are, as JSON values for the recipe, e.g. `{"run": "toonworld", "images_seen": 20000}`.
         autocast: dtype for the forward passes, e.g. torch.bfloat16; None leaves it to the weights.
         progress: called with the number of pictures that have just been finished.
         on_step: called before every solver step of every batch, for previews.
@@ -123,8 +94,10 @@ def generate(
     net = family.backbone() if backbone is None else backbone
     if device is not None and backbone is None:
         net = net.to(device)
-    settled = _with_defaults(settings, family)
-    return list(_samples(family, net, requests, settled, (height, width), batch_size, autocast, progress, on_step))
+    settled, origin = settings.settled(family.defaults), origin_of(family, weights)
+    return list(
+        _samples(family, net, requests, settled, (height, width), origin, batch_size, autocast, progress, on_step)
+    )
 
 
 def _samples(
@@ -133,15 +106,15 @@ def _samples(
     requests: Sequence[Request],
     settings: SamplingSettings,
     size: tuple[int, int],
+    origin: Mapping[str, Any],
     batch_size: int,
     autocast: torch.dtype | None,
     progress: Callable[[int], None] | None,
     on_step: OnStep | None,
 ) -> Iterator[Sample]:
     codec, where = family.codec(), next(net.parameters()).device
-    model = {"name": family.name, "flavour": family.flavour, **family.describe()}
     with _at_rest(net), _visiting(codec, where), torch.no_grad():
-        captions = [prompt for prompt, _ in requests] + [_negative(settings)]
+        captions = [prompt for prompt, _ in requests] + [settings.negative or ""]
         rows = _text_rows(family, captions, where, weighted=settings.prompt_weights)
         for start in range(0, len(requests), batch_size):
             part = requests[start : start + batch_size]
@@ -149,7 +122,7 @@ def _samples(
                 solution = _solve(family, net, part, rows, settings, size, on_step)
             pixels = to_uint8(codec.decode(solution.x))
             for i, request in enumerate(part):
-                yield Sample(pixels[i], _recipe(model, request, size, settings, solution, i))
+                yield Sample(pixels[i], recipe(origin, request, size, settings, solution, i))
             if progress:
                 progress(len(part))
 
@@ -168,26 +141,6 @@ def to_uint8(pixels_B3HW: Tensor) -> np.ndarray:
     """Pixels in [-1, 1] -> uint8 `[B, H, W, 3]`, rounded to the nearest."""
     scaled = (pixels_B3HW.float().clamp(-1, 1) + 1) * 127.5
     return scaled.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-
-
-def _with_defaults(settings: SamplingSettings, family: Family) -> SamplingSettings:
-    """The settings as they will be used: nothing None but the steps of an adaptive solver."""
-    defaults = family.defaults
-    solver = defaults.solver if settings.solver is None else settings.solver
-    adaptive = solver in ADAPTIVE and settings.steps is None
-    return replace(
-        settings,
-        solver=solver,
-        steps=None if adaptive else (defaults.steps if settings.steps is None else settings.steps),
-        schedule=defaults.schedule if settings.schedule is None else settings.schedule,
-        cfg=defaults.cfg if settings.cfg is None else settings.cfg,
-        shift=defaults.shift if settings.shift is None else settings.shift,
-        negative=defaults.negative if settings.negative is None else settings.negative,
-    )
-
-
-def _negative(settings: SamplingSettings) -> str:
-    return settings.negative or ""
 
 
 def _check_size(family: Family, height: int, width: int) -> None:
@@ -241,7 +194,7 @@ def _solve(
     cond = tower.collate([rows[prompt] for prompt, _ in requests]).to(where)
     uncond = None
     if settings.cfg != 1:
-        uncond = tower.collate([rows[_negative(settings)]] * len(requests)).to(where)
+        uncond = tower.collate([rows[settings.negative or ""]] * len(requests)).to(where)
     shape = (codec.channels, size[0] // codec.stride, size[1] // codec.stride)
     sigmas = None
     if settings.steps is not None:
@@ -260,38 +213,6 @@ def _solve(
         first_sigma=schedules.first_sigma(settings.shift),
         on_step=on_step,
     )
-
-
-def _recipe(
-    model: Mapping[str, str],
-    request: Request,
-    size: tuple[int, int],
-    settings: SamplingSettings,
-    solution: Solution,
-    i: int,
-) -> dict[str, Any]:
-    taken = int(solution.steps_B[i])
-    recipe: dict[str, Any] = {
-        "prompt": request[0],
-        "negative": _negative(settings),
-        "prompt_weights": settings.prompt_weights,
-        "seed": request[1],
-        "height": size[0],
-        "width": size[1],
-        "solver": settings.solver,
-        "steps": taken if settings.steps is None else settings.steps,  # those to ask for to draw it again
-        "nfe": int(solution.nfe_B[i]),
-        "cfg": settings.cfg,
-        "model": dict(model),
-        "animeflow": __version__,
-    }
-    if settings.steps is None:
-        recipe |= {"rtol": settings.rtol, "atol": settings.atol, "max_nfe": settings.max_nfe}
-        return recipe | ({"capped": True} if bool(solution.capped_B[i]) else {})
-    recipe |= {"schedule": settings.schedule, "shift": settings.shift}
-    if settings.solver in STOCHASTIC:
-        recipe |= {"eta": settings.eta, "s_noise": settings.s_noise}
-    return recipe | ({"steps_taken": taken} if taken != settings.steps else {})
 
 
 @contextlib.contextmanager

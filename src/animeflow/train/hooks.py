@@ -61,6 +61,7 @@ class Samples:
             seeds=[self.seed + i for i in range(len(self.prompts))],
             pair=True,
             backbone=trainer.learner,
+            weights={"images_seen": trainer.progress.images_seen, "kind": "ema"},  # the trainer puts them in for hooks
             **self.options,
         )
         write_json(self.folder / "prompts.json", self.prompts)

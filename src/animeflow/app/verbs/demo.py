@@ -70,7 +70,10 @@ def experiment(family: str | None, *, fast: bool) -> str:
     first = SMOKE if fast else DEMO
     if family is None:
         return first
-    registry.cell(family)  # an unknown one is told with those that are there
+    try:
+        registry.cell(family)
+    except ConfigError as error:  # an unknown one is told with those that are there
+        raise ConfigError(error.what, where="--family", why=error.why, do=error.do) from error
     known, wanted = choices(config_folder(), "experiment"), f"{family}_toonworld{'_smoke' if fast else ''}"
     if wanted in known:
         return wanted
