@@ -230,12 +230,13 @@ def test_missing_blocks_and_other_networks_are_told(state):
     with pytest.raises(DataError, match=r"block numbers \[1\]"):
         backbone_state(hole)
     others = {
-        "SD3.5": "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight",
-        "SD3.5 of diffusers": "transformer_blocks.0.attn.to_q.weight",
-        "a text encoder": "model.layers.0.mlp.gate_proj.weight",
+        "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight": "looks like Stable Diffusion 3.x$",
+        "transformer_blocks.0.norm1_context.linear.weight": "looks like Stable Diffusion 3.x in diffusers' names",
+        "model.layers.0.self_attn.q_proj.weight": "looks like a language model",
+        "something.else": r"block numbers \[\]",
     }
-    for name in others.values():
-        with pytest.raises(DataError, match=r"block numbers \[\]"):
+    for name, told in others.items():
+        with pytest.raises(DataError, match=told.replace("$", r"\n")):
             backbone_state({name: torch.zeros(1)})
 
 

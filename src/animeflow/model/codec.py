@@ -16,7 +16,10 @@ from torch import Tensor
 
 from ..core.errors import ConfigError, DataError
 from ..core.files import address, read_json, write_json
-from .weights import hash_state, weight_files
+from .names import listed
+from .pretrained import load_whole
+from .state import check_state
+from .weights import hash_state
 
 
 class KLCodec:
@@ -33,9 +36,7 @@ class KLCodec:
 
     @classmethod
     def load(cls, folder: str | Path) -> KLCodec:
-        folder = Path(folder)
-        weight_files(folder)
-        return cls(AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True))
+        return cls(load_whole(AutoencoderKL, folder))
 
     def save(self, folder: str | Path) -> None:
         self.net.save_pretrained(folder)
@@ -77,8 +78,7 @@ class TinyCodec:
         """From a diffusers folder, or one with TAESD's two files, `*encoder.safetensors` and `*decoder.safetensors`."""
         folder = Path(folder)
         if (folder / "config.json").is_file():
-            weight_files(folder)
-            return cls(AutoencoderTiny.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True))
+            return cls(load_whole(AutoencoderTiny, folder))
         encoder, decoder = (sorted(folder.glob(f"*{half}.safetensors")) for half in ("encoder", "decoder"))
         if len(encoder) != 1 or len(decoder) != 1:
             raise DataError(
@@ -93,20 +93,21 @@ class TinyCodec:
         cls, encoder: Mapping[str, Tensor], decoder: Mapping[str, Tensor], *, where: str | None = None
     ) -> TinyCodec:
         """From TAESD's names: encoder `K` -> `encoder.layers.K`, decoder `N` -> `decoder.layers.(N-1)` (its clamp is layer 0)."""
+        do = "taesd3 and taef1 are known to load; taef2 has another structure"
         state = {f"encoder.layers.{name}": tensor for name, tensor in encoder.items()}
         for name, tensor in decoder.items():
             number, _, rest = name.partition(".")
-            state[f"decoder.layers.{int(number) - 1}.{rest}"] = tensor
-        channels = max((name for name in encoder if name.endswith(".bias")), key=lambda name: int(name.split(".")[0]))
-        net = AutoencoderTiny(latent_channels=encoder[channels].shape[0])
-        try:
-            net.load_state_dict(state)
-        except RuntimeError as error:
+            layer = str(int(number) - 1) if number.isdecimal() else number
+            state[f"decoder.layers.{layer}.{rest}"] = tensor
+        numbered = [name for name in encoder if name.endswith(".bias") and name.split(".")[0].isdecimal()]
+        if not numbered:
             raise DataError(
-                f"not the layers of TAESD: {error}",
-                where=where,
-                do="taesd3 and taef1 are known to load; taef2 has another structure",
-            ) from error
+                f"these are not the layers of TAESD: the encoder has {listed(sorted(encoder))}", where=where, do=do
+            )
+        channels = max(numbered, key=lambda name: int(name.split(".")[0]))
+        net = AutoencoderTiny(latent_channels=encoder[channels].shape[0])
+        check_state(net.state_dict(), state, what="these are not the layers of TAESD", where=where, do=do)
+        net.load_state_dict(state)
         return cls(net)
 
     def save(self, folder: str | Path) -> None:

@@ -7,16 +7,19 @@ Both directions read the same `Pair`s, so they are inverse by construction. Noth
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..core.errors import DataError, did_you_mean
+from .likeness import looks_like
 
 BOTH = (".weight", ".bias")
 MOST = 6  # names in one message
+PARTLY = "a network loaded from a part of its weights runs and draws noise"
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,12 @@ def check_names(state: Iterable[str], expected: Iterable[str], *, what: str) -> 
     said = [f"{len(missing)} missing: {listed(missing)}"] if missing else []
     hints = [f"'{name}'{did_you_mean(name, missing or want)}" for name in unknown[:MOST]]
     said += [f"{len(unknown)} unknown: {listed(hints, of=len(unknown), quoted=True)}"] if unknown else []
+    # More than half of the names are there: a part is lost, whatever else the file resembles.
+    kind = looks_like(have) if len(have & want) <= len(want) / 2 else None
     raise DataError(
-        f"the keys are not those of {what}: {'; '.join(said)}",
-        why="a network loaded from a part of its weights runs and draws noise",
-        do="check that the file is whole and of this family",
+        f"the keys are not those of {what}{_likeness(kind)}: {'; '.join(said)}",
+        why=PARTLY,
+        do=f"give {what} instead" if kind else "check that the file is whole and of this family",
     )
 
 
@@ -79,6 +84,11 @@ def num_blocks(state: Iterable[str], pattern: str, *, what: str) -> int:
     """
     names = list(state)
     indices = sorted({int(match[1]) for name in names if (match := re.match(pattern, name))})
+    if not indices and (kind := looks_like(names)):
+        raise DataError(
+            f"the keys are not those of {what}{_likeness(kind)}",
+            do=f"give {what} instead; the first keys of this one are {listed(sorted(names))}",
+        )
     if not indices or indices != list(range(len(indices))):
         raise DataError(
             f"the keys are not those of {what}: block numbers {indices[:8]} instead of 0, 1, 2, ...",
@@ -86,6 +96,16 @@ def num_blocks(state: Iterable[str], pattern: str, *, what: str) -> int:
             do=f"check that the file is whole; its first keys are {listed(sorted(names))}",
         )
     return len(indices)
+
+
+def located(
+    convert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]], state: Mapping[str, Tensor], where: Path
+) -> dict[str, Tensor]:
+    """`convert(state)`, with the name of the file or folder in its complaint."""
+    try:
+        return convert(state)
+    except DataError as error:
+        raise DataError(error.what, where=error.where or str(where), why=error.why, do=error.do) from error
 
 
 def prefixed(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -116,7 +136,8 @@ def parts(state: Mapping[str, Tensor], prefixes: Sequence[str], *, alone: str) -
         return {alone: dict(state)}
     if bare:
         raise DataError(
-            f"{len(bare)} keys belong to no known part: {listed(bare)}", do=f"known prefixes: {', '.join(prefixes)}"
+            f"{len(bare)} keys belong to no known part: {listed(bare)}{_likeness(looks_like(state))}",
+            do=f"known prefixes: {', '.join(prefixes)}",
         )
     return found
 
@@ -126,6 +147,10 @@ def listed(names: Sequence[str], *, of: int | None = None, quoted: bool = False)
     shown = ", ".join(name if quoted else f"'{name}'" for name in names[:MOST])
     more = (of or len(names)) - min(len(names), MOST)
     return shown + (f" and {more} more" if more > 0 else "")
+
+
+def _likeness(kind: str | None) -> str:
+    return f"; this looks like {kind}" if kind else ""
 
 
 def _join(pair: Pair, tensors: Sequence[Tensor]) -> Tensor:

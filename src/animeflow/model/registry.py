@@ -30,6 +30,12 @@ def cell(name: str) -> int:
     return int(importlib.import_module(_module(name)).CELL)
 
 
+def signs() -> list[tuple[str, str]]:
+    """By which keys the files of our families are known: `SIGNS` of each package, pairs of a pattern and what it tells."""
+    packages = [importlib.import_module(_module(name)) for name in names()]
+    return [sign for package in packages for sign in getattr(package, "SIGNS", ())]
+
+
 def constructor(name: str) -> type[Family]:
     """What builds the family: `FAMILY` of its `family.py`.
 

@@ -19,7 +19,9 @@ from torch.nn import functional as F
 from ...core.errors import ConfigError, DataError
 from ...core.files import address, read_json
 from ..codec import KLCodec, TinyCodec, check_pixels, load_codec
-from ..weights import hash_state, weight_files
+from ..pretrained import load_whole
+from ..state import check_state
+from ..weights import hash_state
 
 PIXELS_AT_ONCE = 2**20
 
@@ -49,10 +51,7 @@ class QwenCodec:
     @classmethod
     def load(cls, folder: str | Path) -> QwenCodec:
         """From a diffusers folder."""
-        folder = Path(folder)
-        weight_files(folder)
-        net = AutoencoderKLQwenImage.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
-        return cls(net)
+        return cls(load_whole(AutoencoderKLQwenImage, folder))
 
     @classmethod
     def from_state(cls, state: dict[str, Tensor], *, where: str | None = None) -> QwenCodec:
@@ -60,10 +59,9 @@ class QwenCodec:
         released ones, which no single file holds."""
         blocks = {name.split(".")[4] for name in state if name.startswith("decoder.up_blocks.0.resnets.")}
         net = qwen_net(base_dim=state["encoder.conv_in.weight"].shape[0], num_res_blocks=max(1, len(blocks) - 1))
-        try:
-            net.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-        except RuntimeError as error:
-            raise DataError(f"these are not the layers of Qwen-Image's autoencoder: {error}", where=where) from error
+        what = "these are not the layers of Qwen-Image's autoencoder"
+        check_state(net.state_dict(), state, what=what, where=where, do="give qwen_image_vae.safetensors")
+        net.load_state_dict({name: tensor.float() for name, tensor in state.items()})
         return cls(net)
 
     def save(self, folder: str | Path) -> None:

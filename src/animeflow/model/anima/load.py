@@ -7,24 +7,24 @@ scaled, for how large a picture they are computed, and how far captions are padd
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import AnimaTextConditioner, CosmosTransformer3DModel
 from torch import Tensor
 
 from ...core.errors import ConfigError, DataError
 from ...core.files import read_json
 from ..layout_parts import read_network
-from ..names import prefixed
+from ..names import located, prefixed
+from ..pretrained import check_kind, kind_of
 from ..tensor_file import only_file, open_tensors, read_tensors
 from .keymap import CONDITIONER, TEXT, TRANSFORMER, VAE, backbone_state, from_encoder_file, to_released
 from .keymap_vae import vae_from_original, vae_to_original
 from .shapes import SHAPES, Shape
-
-Converter = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 FREE = ("max_size",)  # for how large a picture positions are computed; it changes none of them
 FOLDERS = (
@@ -70,7 +70,7 @@ def stored_shape(path: Path, *, like: Shape = SHAPES["base"]) -> Shape:
     _check_file(path, "weights")
     with open_tensors(path) as file:
         header = {name: torch.empty(file.get_slice(name).get_shape(), device="meta") for name in file.keys()}  # noqa: SIM118
-    return _shape_of_state(_located(backbone_state, header, path), like)
+    return _shape_of_state(located(backbone_state, header, path), like)
 
 
 def stored_state(path: Path) -> dict[str, Tensor]:
@@ -81,11 +81,11 @@ def stored_state(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_dir():
         _check_file(path, "weights")
-        return _located(backbone_state, read_tensors(path), path)
+        return located(backbone_state, read_tensors(path), path)
     state: dict[str, Tensor] = {}
     for folder, prefix in zip(_folders(path), (TRANSFORMER, CONDITIONER), strict=True):
         state |= prefixed(read_network(folder, do="give a diffusers Anima pipeline folder"), prefix)
-    _located(to_released, state, path)
+    located(to_released, state, path)
     return state
 
 
@@ -98,9 +98,9 @@ def stored_codec_state(path: Path) -> dict[str, Tensor]:
     _check_file(path, "codec")
     state = _part(path, VAE)
     if any(name.startswith("encoder.down_blocks.") for name in state):
-        _located(vae_to_original, state, path)
+        located(vae_to_original, state, path)
         return state
-    return _located(vae_from_original, state, path)
+    return located(vae_from_original, state, path)
 
 
 def stored_text_state(path: Path) -> dict[str, Tensor]:
@@ -110,7 +110,7 @@ def stored_text_state(path: Path) -> dict[str, Tensor]:
         ConfigError: there is no file. DataError: it holds no such encoder.
     """
     _check_file(path, "text")
-    return _located(from_encoder_file, _part(path, TEXT), path)
+    return located(from_encoder_file, _part(path, TEXT), path)
 
 
 def check_flavour(flavour: str, found: Shape, changes: Mapping[str, Any], *, where: str) -> None:
@@ -135,13 +135,19 @@ def _folders(path: Path) -> tuple[Path, Path]:
     """`transformer` and `text_conditioner` of a pipeline folder."""
     found = path / "transformer", path / "text_conditioner"
     missing = [folder.name for folder in found if not (folder / "config.json").is_file()]
+    config = found[0] / "config.json"
+    kind = kind_of(read_json(config)) if config.is_file() else None
+    other = kind if kind not in (None, CosmosTransformer3DModel.__name__) else None
     if missing:
         raise ConfigError(
-            f"no {' and no '.join(missing)} in '{path}'",
+            f"no {' and no '.join(missing)} in '{path}'"
+            + (f", and its transformer is {other}, not {CosmosTransformer3DModel.__name__}" if other else ""),
             where="model.weights",
             why="the text adapter is a part of Anima's backbone, and diffusers keeps it in a folder of its own",
             do="give the folder of a whole diffusers Anima pipeline, or the released .safetensors file",
         )
+    for folder, network in zip(found, (CosmosTransformer3DModel, AnimaTextConditioner), strict=True):
+        check_kind(folder, network)
     return found
 
 
@@ -160,14 +166,6 @@ def _part(path: Path, prefix: str) -> dict[str, Tensor]:
         names = list(file.keys())
         wanted = [name for name in names if name.startswith(prefix)] or names
         return {name.removeprefix(prefix): file.get_tensor(name) for name in wanted}
-
-
-def _located(convert: Converter, state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """`convert(state)`, with the file's name in its complaint."""
-    try:
-        return convert(state)
-    except DataError as error:
-        raise DataError(error.what, where=error.where or str(path), why=error.why, do=error.do) from error
 
 
 def _shape_of_configs(transformer: Path, conditioner: Path) -> Shape:

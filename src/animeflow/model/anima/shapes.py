@@ -41,6 +41,24 @@ class Shape:
     channels: int = 16
     patch_size: int = 2
 
+    def __post_init__(self) -> None:
+        """Raises ConfigError for sizes that no network can have; left alone, the libraries fail in the middle of a picture."""
+        head, adapter = self.attention_head_dim, self.adapter_dim
+        # Height and width rotate a third of a head each, in pairs, and the stretch of positions divides by all pairs but one.
+        if head % 2 or head // 6 * 2 < 4:
+            raise ConfigError(
+                f"attention heads of {head} channels cannot turn with height and width",
+                where="model.attention_head_dim",
+                do="use an even number of at least 12",
+            )
+        if adapter % (2 * self.adapter_heads):
+            raise ConfigError(
+                f"an adapter of {adapter} channels does not divide into {self.adapter_heads} heads of an even width",
+                where="model.text_dim",
+                why="the adapter's heads turn pairs of channels with the position of a token",
+                do=f"use a multiple of {2 * self.adapter_heads}",
+            )
+
     @property
     def width(self) -> int:
         return self.num_attention_heads * self.attention_head_dim

@@ -16,8 +16,10 @@ from diffusers import (
 )
 from torch import nn
 
+from ...core.errors import DataError
 from ...core.files import read_json
 from ..codec import load_codec
+from ..pretrained import check_kind, kind_of
 from .shapes import Shape
 
 # The config of Qwen3-0.6B (base), of which a single file holds no trace.
@@ -62,6 +64,8 @@ def text_parameters(folder: Path | None) -> int:
     """Of the Qwen3 in a pipeline folder, or of the released one."""
     from transformers import Qwen3Config, Qwen3Model
 
+    if folder is not None:
+        check_kind(folder / "text_encoder", Qwen3Model)
     config = read_json(folder / "text_encoder" / "config.json") if folder is not None else QWEN3_06B
     return _on_meta(lambda: Qwen3Model(Qwen3Config(**config)))
 
@@ -73,7 +77,12 @@ def codec_parameters(folder: Path | None) -> int:
     if not (folder / "config.json").is_file():
         return load_codec(folder).num_parameters
     config = read_json(folder / "config.json")
-    kind = CODECS[config["_class_name"]]
+    name = kind_of(config)
+    if name not in CODECS:
+        raise DataError(
+            f"config.json names the class {name!r}", where=str(folder), do=f"known codecs: {', '.join(CODECS)}"
+        )
+    kind = CODECS[name]
     return _on_meta(lambda: kind.from_config(config))
 
 

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from ...core.conditioning import Conditioning
 from ...core.errors import ConfigError, did_you_mean
 from ...core.files import address
+from ..pretrained import load_whole
 from ..protocol import Prompt, TextRow
 from ..tokenizers import expect_long_captions, tokenizer_hash
 from ..weights import hash_files, hash_state, weight_files
@@ -100,7 +101,7 @@ class AnimaTextTower:
             )
         part = folder / "text_encoder"
         weights = hash_files(weight_files(part))
-        model = Qwen3Model.from_pretrained(part, dtype=dtype, local_files_only=True)
+        model = load_whole(Qwen3Model, part, dtype=dtype)
         return cls(model, *load_tokenizers(tokenizers or folder), weights=weights, **options)
 
     def save(self, folder: str | Path) -> None:

@@ -7,12 +7,12 @@ read the same table, so they are inverse by construction. Nothing is guessed: a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from torch import Tensor
 
 from .. import names
-from ..names import BOTH, Pair, both, diffusers_names, num_blocks, original_names
+from ..names import BOTH, Pair, both, check_names, diffusers_names, num_blocks, original_names
 
 DIFFUSION = "model.diffusion_model."  # the one prefix that ComfyUI, diffusers and kohya's scripts all read
 VAE = "first_stage_model."
@@ -22,6 +22,7 @@ TEXT_ENCODERS = {  # name of the encoder -> its prefix in an all-in-one file
     "t5xxl": "text_encoders.t5xxl.transformer.",
 }
 PREFIXES = (DIFFUSION, VAE, *TEXT_ENCODERS.values())
+OURS, THEIRS = "diffusers' SD3 transformer", "an original SD3.5 file"
 
 
 def to_original(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -30,10 +31,13 @@ def to_original(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         DataError: a key is unknown or missing, or tensors that belong in one do not fit together.
     """
-    depth, dual, norms = _structure(
-        state, r"transformer_blocks\.(\d+)\.", ".attn2.", ".norm_q.", "diffusers' SD3 transformer"
-    )
-    return original_names(state, transformer_pairs(depth, dual=dual, norms=norms), what="diffusers' SD3 transformer")
+    return original_names(state, _pairs_of_diffusers(state), what=OURS)
+
+
+def check_diffusers_names(state: Iterable[str]) -> None:
+    """Raise `DataError` unless these are all the names of a `SD3Transformer2DModel`."""
+    names = list(state)
+    check_names(names, [name for pair in _pairs_of_diffusers(names) for name in pair.diffusers], what=OURS)
 
 
 def from_original(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -42,8 +46,8 @@ def from_original(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         DataError: a key is unknown or missing, or fused rows do not divide.
     """
-    depth, dual, norms = _structure(state, r"joint_blocks\.(\d+)\.", ".attn2.", ".ln_q.", "an original SD3.5 file")
-    return diffusers_names(state, transformer_pairs(depth, dual=dual, norms=norms), what="an original SD3.5 file")
+    depth, dual, norms = _structure(state, r"joint_blocks\.(\d+)\.", ".attn2.", ".ln_q.", THEIRS)
+    return diffusers_names(state, transformer_pairs(depth, dual=dual, norms=norms), what=THEIRS)
 
 
 def parts(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -100,8 +104,13 @@ def _attention(ours: str, theirs: str, qkv: Sequence[str], norms: Sequence[str],
     return pairs
 
 
+def _pairs_of_diffusers(state: Iterable[str]) -> list[Pair]:
+    depth, dual, norms = _structure(list(state), r"transformer_blocks\.(\d+)\.", ".attn2.", ".norm_q.", OURS)
+    return transformer_pairs(depth, dual=dual, norms=norms)
+
+
 def _structure(
-    state: Mapping[str, Tensor], block: str, second: str, norm: str, what: str
+    state: Collection[str], block: str, second: str, norm: str, what: str
 ) -> tuple[int, frozenset[int], bool]:
     """(depth, blocks with a second attention, whether queries and keys are normed), read from the keys."""
     depth = num_blocks(state, block, what=what)

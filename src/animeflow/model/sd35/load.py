@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from torch import Tensor
 
 from ...core.errors import ConfigError, DataError
 from ...core.files import read_json
+from ..names import located
+from ..pretrained import check_kind, load_whole
 from ..tensor_file import only_file
 from .backbone import Backbone
-from .keymap import DIFFUSION, from_original, parts
+from .keymap import DIFFUSION, check_diffusers_names, from_original, parts
 from .shapes import SHAPES, Shape
 
 FREE = ("pos_embed_max_size", "sample_size")  # a larger or smaller position table is still the same flavour
@@ -56,24 +58,21 @@ def stored_shape(path: Path) -> Shape:
         ConfigError: nothing is there. DataError: it is not an SD3 network.
     """
     if path.is_dir():
-        return _shape_of_config(read_json(_transformer(path) / "config.json"))
+        return _shape_of_config(_transformer(path))
     if not path.is_file():
         raise ConfigError(
             f"no weights at '{path}'", where="model.weights", do="give a diffusers folder or a single .safetensors file"
         )
     with safe_open(path, framework="pt") as file:
         header = {name: torch.empty(file.get_slice(name).get_shape(), device="meta") for name in file.keys()}  # noqa: SIM118
-    return _shape_of_state(_ours(header))
+    return _shape_of_state(located(_ours, header, path))
 
 
 def stored_backbone(path: Path) -> Backbone:
     """The backbone in a folder or file, in float32: master weights stay float32 whatever the file holds."""
     if path.is_dir():
-        net = SD3Transformer2DModel.from_pretrained(
-            _transformer(path), torch_dtype=torch.float32, local_files_only=True, use_safetensors=True
-        )
-        return Backbone(net)
-    state = _ours(load_file(path))
+        return Backbone(load_whole(SD3Transformer2DModel, _transformer(path)))
+    state = located(_ours, load_file(path), path)
     return Backbone.from_state(_shape_of_state(state), state, where=str(path))
 
 
@@ -112,17 +111,26 @@ def _ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     taken = parts(state)
     if DIFFUSION not in taken:
         raise DataError(
-            f"no diffusion weights among the parts {sorted(taken)}", do="this may be a codec or a text encoder"
+            f"no diffusion weights here, only {', '.join(sorted(taken))}",
+            do="this is a codec or a text encoder; give the file of the diffusion model",
         )
     diffusion = taken[DIFFUSION]
     if any(name.startswith("transformer_blocks.") for name in diffusion):
+        check_diffusers_names(diffusion)
         return diffusion
     return from_original(diffusion)
 
 
-def _shape_of_config(config: Mapping[str, Any]) -> Shape:
-    names = {field.name for field in fields(Shape)}
-    found = {name: value for name, value in config.items() if name in names}
+def _shape_of_config(folder: Path) -> Shape:
+    check_kind(folder, SD3Transformer2DModel)
+    config = read_json(folder / "config.json")
+    lacking = [field.name for field in fields(Shape) if field.default is MISSING and field.name not in config]
+    lacking = [name for name in lacking if name != "dual_attention_layers"]  # older configs have none of them
+    if lacking:
+        raise DataError(
+            f"config.json tells no {', '.join(lacking)}", where=str(folder), do="export or download this folder again"
+        )
+    found = {field.name: config[field.name] for field in fields(Shape) if field.name in config}
     return Shape(**{**found, "dual_attention_layers": tuple(config.get("dual_attention_layers", ()))})
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from ...core.files import read_json
 from ..codec import load_codec
+from ..pretrained import check_kind, kind_of
 from .shapes import Shape
 
 # What Stability released beside SD3.5: OpenAI's CLIP-L, LAION's CLIP bigG, Google's T5 v1.1 XXL encoder, a 16-channel VAE.
@@ -60,12 +61,16 @@ def backbone_parameters(shape: Shape) -> int:
 
 def text_parameters(folder: Path | None) -> dict[str, int]:
     """Of the text encoders in a pipeline folder, or of the released ones."""
+    from transformers import CLIPTextModelWithProjection, T5EncoderModel
+
     if folder is None:
         configs: dict[str, dict[str, Any]] = {"clip_l": CLIP_L, "clip_g": CLIP_G, "t5": T5_XXL}
     else:
         files = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "t5": "text_encoder_3"}
         found = {name: folder / part / "config.json" for name, part in files.items()}
         configs = {name: read_json(file) for name, file in found.items() if file.is_file()}
+        for name in configs:
+            check_kind(found[name].parent, T5EncoderModel if name == "t5" else CLIPTextModelWithProjection)
     return {name: _on_meta(functools.partial(_encoder, name, config)) for name, config in configs.items()}
 
 
@@ -74,7 +79,9 @@ def codec_parameters(folder: Path | None) -> int:
     if folder is not None and not (folder / "config.json").is_file():
         return load_codec(folder).num_parameters
     config = read_json(folder / "config.json") if folder else {"_class_name": "AutoencoderKL", **SD3_VAE}
-    kind = AutoencoderTiny if config["_class_name"] == "AutoencoderTiny" else AutoencoderKL
+    kind = AutoencoderTiny if kind_of(config) == "AutoencoderTiny" else AutoencoderKL
+    if folder is not None:
+        check_kind(folder, kind)
     return _on_meta(lambda: kind.from_config(config))
 
 

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from ...core.conditioning import Conditioning
 from ...core.errors import ConfigError
 from ...core.files import address
+from ..pretrained import load_whole
 from ..protocol import Prompt, TextRow
 from ..weights import hash_files, weight_files
 from .encoders import T5, Clip
@@ -93,16 +94,17 @@ class SD3TextTower:
 
         def clip(suffix: str) -> Clip:
             part = folder / f"text_encoder{suffix}"
-            model = CLIPTextModelWithProjection.from_pretrained(part, dtype=dtype, local_files_only=True)
+            model = load_whole(CLIPTextModelWithProjection, part, dtype=dtype)
             tokenizer = CLIPTokenizer.from_pretrained(folder / f"tokenizer{suffix}", local_files_only=True)
             return Clip(model, tokenizer, weights=hash_files(weight_files(part)))
 
+        clip_l, clip_g = clip(""), clip("_2")  # before the large one: a wrong folder is told at once
         t5, part = None, folder / "text_encoder_3"
         if with_t5 and part.is_dir():
-            model = T5EncoderModel.from_pretrained(part, dtype=dtype, local_files_only=True)
+            model = load_whole(T5EncoderModel, part, dtype=dtype)
             tokenizer = T5TokenizerFast.from_pretrained(folder / "tokenizer_3", local_files_only=True)
             t5 = T5(model, tokenizer, length=t5_length, weights=hash_files(weight_files(part)))
-        return cls(clip(""), clip("_2"), t5, joint_dim=joint_dim, t5_length=t5_length, row_dtype=row_dtype)
+        return cls(clip_l, clip_g, t5, joint_dim=joint_dim, t5_length=t5_length, row_dtype=row_dtype)
 
     def save(self, folder: str | Path) -> None:
         """Into the folders that `load` and a diffusers pipeline read."""
