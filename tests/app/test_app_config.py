@@ -120,3 +120,80 @@ def test_a_run_is_read_with_the_settings_it_was_trained_with(tmp_path) -> None:
     assert again["optim"]["lr"] == 0.123
     assert (again["sample"]["cfg"], again["export"]["dtype"]) == (7, "fp32")
     assert again["sample"]["steps"] == trained["sample"]["steps"]
+
+
+def other_model() -> str:
+    """A model config of another family than the one that an empty command line takes."""
+    first = compose()["model"]["family"]
+    return next(m for m in choices(config_folder(), "model") if compose([f"model={m}"])["model"]["family"] != first)
+
+
+def own_setting(model: str) -> str:
+    """A setting of this model that the default one does not know."""
+    return sorted(compose([f"model={model}"])["model"].keys() - compose()["model"].keys())[0]
+
+
+@pytest.fixture
+def run_of(tmp_path):
+    """Leave what a training leaves of its settings in the folder of a run."""
+    from animeflow.core.files import write_json
+
+    def leave(*words: str, told: bool = True) -> str:
+        run = f"run={tmp_path}/run"
+        write_json(tmp_path / "run" / "config.json", compose([*words, run]))
+        if told:
+            write_json(tmp_path / "run" / "command.json", [*words, run])
+        return run
+
+    return leave
+
+
+def test_the_settings_of_a_runs_own_model_can_be_set(run_of) -> None:
+    from animeflow.app.compose import compose_run
+
+    model = other_model()
+    run = run_of(f"model={model}", "name=mine", "optim.lr=0.123", "optim.betas=[0.5,0.6]")
+    key = own_setting(model)
+    again = compose_run([run, f"model.{key}=null", "optim.lr=0.5"])
+    assert again["model"] == compose([f"model={model}", "name=mine"])["model"] | {key: None}
+    assert (again["name"], again["optim"]["lr"], again["optim"]["betas"]) == ("mine", 0.5, [0.5, 0.6])
+    with pytest.raises(ConfigError, match=f"did you mean 'model.{key}'"):
+        compose_run([run, f"model.{key}x=1"])
+
+
+def test_a_group_chosen_anew_takes_its_settings_with_it(run_of) -> None:
+    from animeflow.app.compose import compose_run
+
+    model = other_model()
+    run = run_of(f"model={model}", f"model.{own_setting(model)}=null", "name=mine")
+    first = f"{compose()['model']['family']}_tiny"
+    assert compose_run([run, f"model={first}"])["model"] == compose([f"model={first}"])["model"]
+
+
+def test_a_run_that_kept_no_words_is_read_as_before(run_of) -> None:
+    from animeflow.app.compose import compose_run
+
+    model = other_model()
+    run = run_of(f"model={model}", told=False)
+    assert compose_run([run, "sample.cfg=7"])["model"] == compose([f"model={model}"])["model"]
+    with pytest.raises(ConfigError, match="unknown setting"):
+        compose_run([run, f"model.{own_setting(model)}=null"])
+
+
+def test_a_run_whose_words_configs_no_longer_know_is_read_by_what_it_saved(run_of, tmp_path) -> None:
+    from animeflow.app.compose import compose_run
+    from animeflow.core.files import write_json
+
+    run = run_of("optim.lr=0.123")
+    write_json(tmp_path / "run" / "command.json", ["experiment=long_gone", "optim.lr=0.123", run])
+    assert compose_run([run, "sample.cfg=7"])["optim"]["lr"] == 0.123
+    with pytest.raises(ConfigError, match=r"did you mean 'sample\.cfg'"):
+        compose_run([run, "sample.cgf=7"])
+
+
+def test_a_setting_that_is_taken_away_is_gone(run_of) -> None:
+    from animeflow.app.compose import compose_run
+
+    run = run_of("optim.lr=0.123")
+    assert "eta" in compose_run([run])["sample"]
+    assert "eta" not in compose_run([run, "~sample.eta=1.0"])["sample"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from animeflow.app.compose import compose
@@ -23,7 +25,9 @@ def drawn(monkeypatch, tmp_path):
     def draw(*words: str, advice: SamplingDefaults | None = None, without: tuple[str, ...] = ()) -> list[dict]:
         family = SD35("tiny")
         family.defaults = advice or family.defaults
-        monkeypatch.setattr(verb, "exported_family", lambda config, source: family)
+        monkeypatch.setattr(verb, "exported_family", lambda config, source, given=(): family)
+        monkeypatch.setattr(verb, "exported_weights", lambda config, source: {"run": "other"})
+        monkeypatch.setattr(verb, "require_source", Path)
         config = compose([*SMALL, f"set={tmp_path}/set", f"sample.out={tmp_path}/out", *words])
         config["sample"] = {key: value for key, value in config["sample"].items() if key not in without}
         verb.picture(config)

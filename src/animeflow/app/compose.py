@@ -58,21 +58,63 @@ def compose_run(overrides: Sequence[str]) -> dict[str, Any]:
     What samples, exports or reports a run needs the settings of *that* run; composing them anew from `name=` alone would
     give the defaults. Where there is no such run, it is `compose`.
     """
-    config = compose(overrides)
+    placing = [word for word in overrides if key_of(word) in ("experiment", "name", "run", "seed")]
+    trained = _words_of_run(placing, overrides)
+    try:
+        config = compose([*trained, *overrides])
+    except ConfigError:
+        if not trained or _composes([*trained, *placing]):
+            raise
+        config = compose(overrides)  # configs/ no longer has all that the run was trained with
     saved_file = Path(config["run"]) / "config.json"
     if not saved_file.is_file():
         return config
     merged = copy.deepcopy(config | read_json(saved_file))
     for word in overrides:
-        key = word.lstrip("+~").partition("=")[0]
+        key = key_of(word)
         if key in ("experiment", "name", "run"):
             continue
-        *parents, last = key.replace("/", ".").split(".")
+        *parents, last = key.split(".")
         target, source = merged, config
         for parent in parents:
             target, source = target.setdefault(parent, {}), source[parent]
-        target[last] = copy.deepcopy(source[last])
+        if last in source:
+            target[last] = copy.deepcopy(source[last])
+        else:  # `~` took it away
+            target.pop(last, None)
     return merged | {"run": config["run"]}
+
+
+def key_of(word: str) -> str:
+    """The setting or group that a word of a command line names, with dots."""
+    return word.lstrip("+~").partition("=")[0].replace("/", ".")
+
+
+def _words_of_run(placing: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """The words that the run was trained with, for the groups they choose: its settings are known by the names of *its* model. Left
+    out is what this command line says anew. Nothing for a run that kept no words."""
+    try:
+        found = compose(placing)
+    except ConfigError:  # told better with all the words
+        return []
+    saved_file = Path(found["run"]) / "command.json"
+    if not saved_file.is_file():
+        return []
+    said = {key_of(word) for word in overrides}
+    words = [] if "name" in said else ["name='{}'".format(found["name"].replace("\\", "\\\\").replace("'", "\\'"))]
+    for word in read_json(saved_file):
+        key = key_of(word)
+        if key not in ("name", "run") and not any(key == new or key.startswith(f"{new}.") for new in said):
+            words.append(word)
+    return words
+
+
+def _composes(words: Sequence[str]) -> bool:
+    try:
+        compose(words)
+    except ConfigError:
+        return False
+    return True
 
 
 def _opened(override: str) -> str:
@@ -101,7 +143,7 @@ def _explained(error: Exception, overrides: Sequence[str], folder: Path) -> Conf
             or f"Could not override '{key}'" in text
             or re.search(rf"Key '{re.escape(key.split('.')[-1])}'", text)
         ):
-            known = list(_keys(folder))
+            known = list(_keys(folder, overrides))
             if key in known:
                 return ConfigError(text.strip().splitlines()[0], where=key, do="set its keys one by one")
             return ConfigError(
@@ -110,14 +152,16 @@ def _explained(error: Exception, overrides: Sequence[str], folder: Path) -> Conf
     return ConfigError(text.strip().splitlines()[0], where="config")
 
 
-def _keys(folder: Path) -> Iterator[str]:
-    """Every dotted key of the default config, for suggestions."""
+def _keys(folder: Path, overrides: Sequence[str]) -> Iterator[str]:
+    """Every dotted key of the config with the groups that these words choose, for suggestions."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from omegaconf import OmegaConf
 
+    words = [word.partition("=") for word in overrides]
+    groups = [f"{key}={value}" for key, _, value in words if value in choices(folder, key)]
     with initialize_config_dir(str(folder), version_base="1.3"):
-        config = OmegaConf.to_container(hydra_compose("animeflow"), resolve=False)
+        config = OmegaConf.to_container(hydra_compose("animeflow", overrides=groups), resolve=False)
     assert isinstance(config, dict)
     yield from flat_keys(config)
     yield from (path.name for path in folder.iterdir() if path.is_dir())

@@ -1,14 +1,22 @@
-"""Which prompts and size a run samples: those of the config, else scenes that training never saw. Knows config and toonworld."""
+"""What a run samples, and how: prompts and size of the config, else scenes that training never saw. Knows config and toonworld."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigError
 from ..image.bucket import Bucket
 from ..toonworld.describe import prompt
 from ..toonworld.world import Scene, sample_prompt_scenes
+
+if TYPE_CHECKING:
+    from ..model.protocol import SamplingDefaults
+
+OPTIONS = (
+    *("solver", "steps", "schedule", "cfg", "shift", "eta", "s_noise", "negative", "prompt_weights"),
+    *("rtol", "atol", "max_nfe"),
+)
 
 
 def held_out_scenes(config: Mapping[str, Any], count: int) -> list[Scene]:
@@ -19,8 +27,16 @@ def held_out_scenes(config: Mapping[str, Any], count: int) -> list[Scene]:
 
 def example_prompts(config: Mapping[str, Any], count: int) -> list[str]:
     """`sample.prompts`, or held-out toonworld prompts where the run is about drawn pictures, or nothing."""
-    given: Sequence[str] | None = config["sample"]["prompts"]
+    given = config["sample"]["prompts"]
+    if isinstance(given, str):
+        return [given]
     if given is not None:
+        if not isinstance(given, list | tuple) or not all(isinstance(prompt, str) for prompt in given):
+            raise ConfigError(
+                f"{given} is neither a prompt nor a list of them",
+                where="sample.prompts",
+                do="for example: 'sample.prompts=[\"1girl, blue hair, smile\"]'; a number needs quotes of its own",
+            )
         return list(given)  # all of them: `count` is about drawn scenes
     if config["catalogue"]["source"]["kind"] == "toonworld":
         return [prompt(scene) for scene in held_out_scenes(config, count)]
@@ -41,3 +57,19 @@ def sample_size(config: Mapping[str, Any], buckets: Mapping[str, Sequence[int]] 
         bucket = Bucket.parse(max(sorted(buckets), key=lambda name: len(buckets[name])))
         return bucket.height, bucket.width
     raise ConfigError("no size to sample at", where="sample.height", do="set sample.height and sample.width")
+
+
+def sampling_options(node: Mapping[str, Any], defaults: SamplingDefaults) -> dict[str, Any]:
+    """Settings of `sample` as `SamplingSettings` has them; a run that was saved before a setting existed has its default."""
+    from ..flow.solver import ADAPTIVE
+
+    options = {key: node[key] for key in OPTIONS if key in node}
+    if (node["solver"] or defaults.solver) in ADAPTIVE:
+        options["steps"] = None  # they choose their own steps, so `sample.steps` is for the others
+    return options
+
+
+def positive(node: Mapping[str, Any], defaults: SamplingDefaults) -> str:
+    """Text to put before every prompt; null is what the family's model card advises."""
+    text = node.get("positive", "")
+    return defaults.positive if text is None else text

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConfigError, DataError
-from ..core.files import read_json
+from ..model import registry
+from .source import Export, require_source
 from .wiring import Workspace, family
 
 
@@ -53,21 +54,43 @@ def _require_same_parts(fam: Any, identity: Mapping[str, Any]) -> None:
             )
 
 
-def exported_family(config: Mapping[str, Any], source: str) -> Any:
-    """The family with weights read from an export: the parts that lie with them are read too, others are the config's."""
-    from ..model import registry
+def exported_family(config: Mapping[str, Any], source: str, *, given: Collection[str] = ()) -> Any:
+    """The family with weights read from an export: the parts that lie with them are read too, others are the config's.
 
-    path, node = Path(source), config["model"]
-    if not path.exists():
-        raise ConfigError(f"{path} does not exist", where="sample.source", do="give 'run', or the path of an export")
-    make = registry.constructor(node["family"])
-    return family({**config, "model": {**node, **_recorded_text(path, make.text_settings), **make.weights_at(path)}})
+    Args:
+        given: settings that the command line names, such as `model.codec`: they win over what the export says and holds.
+    """
+    path, node, export = require_source(source), config["model"], Export.at(Path(source))
+    make, said = registry.constructor(node["family"]), {key.removeprefix("model.") for key in given}
+    lying = {key: value for key, value in make.weights_at(path).items() if key == "weights" or key not in said}
+    text = {} if export is None else export.text([name for name in make.text_settings if name not in said])
+    elsewhere = [name for name in ("codec", "text") if name not in lying and name not in said]
+    for name in elsewhere:
+        if node.get(name) is not None and not Path(node[name]).exists():
+            raise _no_part(name, path, f"{node[name]} is not there either")
+    fam = family({**config, "model": {**node, **text, **lying}})
+    parts = {} if export is None or said.intersection(make.text_settings) else export.record.get("parts") or {}
+    for name in elsewhere:
+        part = fam.codec() if name == "codec" else fam.text_tower()
+        if parts.get(name) not in (None, part.fingerprint):
+            raise _no_part(name, path, f"the config's ({node.get(name)}) is not the one it was trained with")
+    return fam
 
 
-def _recorded_text(path: Path, names: Sequence[str]) -> dict[str, Any]:
-    """The text settings that an export of ours was trained with, from the record in it or above; nothing for other folders."""
-    for folder in [path, *path.parents][:4]:
-        if (folder / "record.json").is_file():
-            told = read_json(folder / "record.json").get("text") or {}
-            return {key: told[key] for key in names if told.get(key) is not None}
-    return {}
+def exported_weights(config: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Which weights lie at `source`, for the recipe of a picture: of which run and state, and no path of this machine."""
+    path = require_source(source)
+    weights = Path(registry.constructor(config["model"]["family"]).weights_at(path)["weights"])
+    export = Export.at(path)
+    return {"source": weights.absolute().name} if export is None else export.identity(weights)
+
+
+def _no_part(name: str, path: Path, why: str) -> ConfigError:
+    """A part that pictures need lies neither with the weights nor where the config says."""
+    what = {"codec": "codec (the autoencoder)", "text": "text encoder"}[name]
+    return ConfigError(
+        f"no {what} lies with these weights",
+        where=f"sample.source={path}",
+        why=why,
+        do=f"give it with model.{name}=..., or sample a layout that brings it, such as a diffusers folder",
+    )

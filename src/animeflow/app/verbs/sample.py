@@ -5,35 +5,32 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import ConfigError
 from ...core.log import progress
-from ..compose import compose_run
-from ..prompts import example_prompts, sample_size
-from ..weights import exported_family, newest_checkpoint, trained_family
+from ..compose import key_of
+from ..prompts import example_prompts, positive, sample_size, sampling_options
+from ..source import compose_sample, require_source
+from ..weights import exported_family, exported_weights, newest_checkpoint, trained_family
 from ..wiring import Workspace, use_threads
 
 if TYPE_CHECKING:
     from ...model.protocol import Family
 
 log = logging.getLogger(__name__)
-OPTIONS = (
-    *("solver", "steps", "schedule", "cfg", "shift", "eta", "s_noise", "negative", "prompt_weights"),
-    *("rtol", "atol", "max_nfe", "batch_size"),
-)
 
 
 def run(overrides: Sequence[str], *, dry_run: bool = False) -> None:
-    config = compose_run(overrides)
+    config = compose_sample(overrides)
     use_threads(config["train"]["threads"])
-    picture(config, dry_run=dry_run)
+    picture(config, dry_run=dry_run, given=[key_of(word) for word in overrides])
 
 
-def picture(config: dict[str, Any], *, dry_run: bool = False) -> list[Any]:
-    """The samples, after writing each as a PNG and all of them as one sheet."""
+def picture(config: dict[str, Any], *, dry_run: bool = False, given: Collection[str] = ()) -> list[Any]:
+    """The samples, after writing each as a PNG and all of them as one sheet. `given`: settings that the command line names."""
     from ...sample import png
     from ...sample.generate import generate
     from ...sample.sheet import contact_sheet
@@ -48,6 +45,8 @@ def picture(config: dict[str, Any], *, dry_run: bool = False) -> list[Any]:
         )
     if node["source"] == "run":
         newest_checkpoint(config)  # a mistyped name is told before a missing size
+    else:
+        require_source(node["source"])
     height, width = sample_size(config, buckets(place))
     out = Path(node["out"] or place.run / "pictures")
     if dry_run:
@@ -55,15 +54,12 @@ def picture(config: dict[str, Any], *, dry_run: bool = False) -> list[Any]:
             "would draw %d prompts x %d seeds at %dx%d into %s", len(prompts), len(node["seeds"]), width, height, out
         )
         return []
-    if node["source"] == "run":
-        fam, _ = trained_family(config, which=node["weights"])
-    else:
-        fam = exported_family(config, node["source"])
+    fam, weights = _weights(config, given)
     started = time.perf_counter()
     with progress("pictures", len(prompts) * len(node["seeds"])) as advance:
         samples = generate(
-            fam, _with_positive(prompts, node, fam), height=height, width=width, seeds=node["seeds"],
-            device=_device(config), progress=advance, **_options(node, fam),
+            fam, _with_positive(prompts, node, fam), height=height, width=width, seeds=node["seeds"], weights=weights,
+            batch_size=node["batch_size"], device=_device(config), progress=advance, **sampling_options(node, fam.defaults),
         )  # fmt: skip
     seconds = time.perf_counter() - started
     number = len(node["seeds"])
@@ -86,20 +82,18 @@ def picture(config: dict[str, Any], *, dry_run: bool = False) -> list[Any]:
     return samples
 
 
-def _options(node: Mapping[str, Any], family: Family) -> dict[str, Any]:
-    """What `generate` is told; a run that was saved before a setting existed has its default."""
-    from ...flow.solver import ADAPTIVE
-
-    options = {key: node[key] for key in OPTIONS if key in node}
-    if (node["solver"] or family.defaults.solver) in ADAPTIVE:
-        options["steps"] = None  # they choose their own steps, so `sample.steps` is for the others
-    return options
+def _weights(config: Mapping[str, Any], given: Collection[str]) -> tuple[Family, dict[str, Any]]:
+    """The family with the weights to sample, and which these are."""
+    node = config["sample"]
+    if node["source"] != "run":
+        return exported_family(config, node["source"], given=given), exported_weights(config, node["source"])
+    fam, images = trained_family(config, which=node["weights"])
+    return fam, {"run": config["name"], "images_seen": images, "kind": node["weights"]}
 
 
 def _with_positive(prompts: Sequence[str], node: Mapping[str, Any], family: Family) -> list[str]:
-    """Prompts with `sample.positive` before them; null is the text that the family's model card advises."""
-    text = node.get("positive", "")
-    before = family.defaults.positive if text is None else text
+    """Prompts with `sample.positive` before them."""
+    before = positive(node, family.defaults)
     return [", ".join(part for part in (before, prompt) if part) for prompt in prompts]
 
 
