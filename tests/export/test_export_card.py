@@ -34,6 +34,7 @@ FULL = RunRecord(
     ema={"decay_images": 50000},
     parts={"codec": "fe12", "text": "ab34"},
     text_encoder="frozen",
+    model_settings={"part": "lora, rank 17"},
     text={"t5_length": 256},
     hardware="8 x H100 80GB",
     seconds=86412.5,
@@ -171,6 +172,15 @@ def test_the_synthetic_statement_follows_the_origins(origins, said):
 def test_prompts_are_escaped_for_comfyui_once(plain, escaped):
     assert f"\n{escaped}\n" in card(RunRecord(prompts=[plain]))
     assert card(RunRecord(prompts=[escaped])) == card(RunRecord(prompts=[plain]))
+
+
+def test_what_a_family_says_of_itself_and_how_it_is_sampled_have_their_rows():
+    settings, sampling = {"some part": "frozen"}, {"solver": "heun", "steps": 29, "negative": ""}
+    text = card(RunRecord(model_settings=settings, text={"reading": "as it stands"}, sampling=sampling))
+    assert "| model settings | some part: frozen |" in text
+    assert "| text settings | reading: as it stands |" in text
+    assert "| solver | heun |\n| steps | 29 |\n| negative | none |" in text  # an empty one is known, too
+    assert f"| model settings | {MISSING} |" in card(RunRecord()) and f"Settings: {MISSING}." in card(RunRecord())
 
 
 def test_a_bar_does_not_break_a_table():

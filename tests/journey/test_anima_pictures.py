@@ -24,6 +24,7 @@ from animeflow.data.reader import ShardSet
 from animeflow.image.decode import decode
 from animeflow.model.anima.codec import untrained_qwen_codec
 from animeflow.model.anima.text_tower import AnimaTextTower
+from animeflow.sample.png import read_recipe
 
 CAPTION = "1girl, solo, long hair, blue eyes, school uniform"  # 13 tokens of Qwen, 14 of T5 with its end
 LAYOUTS = ("diffusers", "comfyui", "single_file", "diffusion_only")
@@ -152,6 +153,62 @@ def test_comfyuis_three_files_lie_where_it_looks_and_are_read_back(words: tuple[
         )
         assert all(name.startswith("net.") for name in file.keys())  # noqa: SIM118
     assert files.read_json(tree.parent / "manifest.json")["layouts"] == list(LAYOUTS)
+
+
+def test_the_card_says_how_the_adapter_learned_and_how_to_sample(words: tuple[str, ...]) -> None:
+    run = Path(compose(words)["run"])
+    record, card = files.read_json(run / "export" / "record.json"), (run / "export" / "README.md").read_text()
+    assert record["model_settings"] == {"adapter": "train", "empty prompt": "masked"}
+    assert record["sampling"] == {
+        "solver": "euler", "schedule": "linear", "steps": 2, "shift": 3.0, "cfg": 4.5, "negative": "",
+    }  # fmt: skip
+    assert "adapter: train" in card and "| schedule | linear |" in card and "Settings: not recorded" not in card
+
+
+def test_pictures_say_which_weights_drew_them(words: tuple[str, ...]) -> None:
+    run = Path(compose(words)["run"])
+    of_run = read_recipe(run / "pictures" / "000_0.png")
+    assert of_run["weights"] == {"run": "anima_pictures", "images_seen": 32, "kind": "ema"}
+    shown = sorted((run / "samples").glob("*/0.png"))
+    assert shown and all(
+        read_recipe(path)["weights"] == {"images_seen": int(path.parent.name), "kind": "ema"} for path in shown
+    )
+    assert not any("random" in str(read_recipe(path)) for path in (run / "pictures" / "000_0.png", *shown))
+
+
+@pytest.mark.parametrize("below", ["", "diffusers"])
+def test_the_path_of_an_export_is_all_that_sampling_needs(
+    below: str, words: tuple[str, ...], animeflow: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, place = compose(words), Path(compose(words)["run"])
+    monkeypatch.chdir(tmp_path)
+    animeflow("sample", f"sample.source={place / 'export' / below}", *(w for w in words if w.startswith("sample.")))
+    (ours,) = (tmp_path / "runs" / config["name"] / "pictures").glob("000_*.png")
+    recipe = read_recipe(ours)
+    assert recipe["weights"] == {"run": "anima_pictures", "images_seen": 32, "kind": "ema", "source": "diffusers"}
+    drawn = decode((place / "pictures" / ours.name).read_bytes()).pixels
+    assert np.abs(decode(ours.read_bytes()).pixels.astype(int) - drawn).max() <= 1
+
+
+def test_a_layout_without_the_text_encoders_tokenizers_says_so(
+    words: tuple[str, ...], animeflow: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, text = Path(compose(words)["run"]), next(word for word in words if word.startswith("model.text="))
+    monkeypatch.chdir(tmp_path)
+    source = f"sample.source={place / 'export' / 'comfyui'}"  # brings the codec; its text encoder has no tokenizers
+    said = animeflow("sample", source, "sample.prompts=1girl", code=2)
+    assert "no text encoder" in said and "model.text=" in said
+    animeflow("sample", source, "sample.prompts=1girl", "sample.steps=1", text)
+
+
+def test_a_runs_own_model_settings_are_known_by_its_name(
+    words: tuple[str, ...], animeflow: Callable[..., str], tmp_path: Path
+) -> None:
+    run = next(word for word in words if word.startswith("run="))
+    animeflow("sample", run, "model.adapter=freeze", "sample.steps=1", f"sample.out={tmp_path}")
+    assert read_recipe(tmp_path / "000_0.png")["model"]["adapter"] == "freeze"
+    said = animeflow("sample", run, "model.adaptr=freeze", code=2)
+    assert "did you mean 'model.adapter'" in said
 
 
 def test_the_report_shows_the_run(words: tuple[str, ...]) -> None:

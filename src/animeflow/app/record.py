@@ -13,8 +13,11 @@ from typing import Any
 from ..core import files
 from ..text.emphasis import plain
 from .compose import flat
-from .prompts import example_prompts, has_emphasis, sample_size
+from .prompts import example_prompts, has_emphasis, positive, sample_size, sampling_options
 from .wiring import Workspace
+
+# What a family says of itself and has a field of its own in the record; the rest is its model settings.
+IDENTITY = ("family", "flavour", "shape", "weights", "codec", "text")
 
 
 class RecordKeeper:
@@ -61,6 +64,7 @@ def record_of(config: Mapping[str, Any], trainer: Any, fam: Any, steps: Any, ass
         "ema": {"half_life_images": config["train"]["ema_half_life_images"], "exported": config["export"]["weights"] == "ema"},
         "parts": {"codec": described["codec"], "text": described["text"]},
         "text_encoder": "frozen",
+        "model_settings": {key: value for key, value in described.items() if key not in IDENTITY} or None,
         "text": {key: config["model"].get(key) for key in fam.text_settings} | {"variants": config["data"]["cache"]["variants"]},
         "hardware": _hardware(trainer.device.type, trainer.accelerator.num_processes),
         "seconds": seconds,
@@ -68,6 +72,7 @@ def record_of(config: Mapping[str, Any], trainer: Any, fam: Any, steps: Any, ass
         "data": _data_record(place, buckets, manifest) | _caption_record(assemble),
         "caption_policy": dict(config["text"]),
         "prompts": [_as_caption(config, prompt) for prompt in example_prompts(config, 3)],
+        "sampling": sampling_of(config, fam),
         "seed": config["seed"],
         "versions": {name: version(name) for name in ("animeflow", "torch", "diffusers", "transformers", "accelerate")},
         "config_hash": files.sha256(files.canonical(dict(config)))[:32],
@@ -75,6 +80,21 @@ def record_of(config: Mapping[str, Any], trainer: Any, fam: Any, steps: Any, ass
         "skipped_steps": done.skipped_steps,
         "parameters": sum(p.numel() for p in trainer.learner.parameters()),
     }  # fmt: skip
+
+
+def sampling_of(config: Mapping[str, Any], fam: Any) -> dict[str, Any]:
+    """How the `sample` verb draws from this run unless it is told otherwise; the family's own words where the config has none."""
+    from ..sample.settings import SamplingSettings
+
+    node = config["sample"]
+    settled = SamplingSettings(**sampling_options(node, fam.defaults)).settled(fam.defaults)
+    told: dict[str, Any] = {"solver": settled.solver}
+    if settled.steps is None:
+        told |= {"rtol": settled.rtol, "atol": settled.atol}
+    else:
+        told |= {"schedule": settled.schedule, "steps": settled.steps, "shift": settled.shift}
+    before = positive(node, fam.defaults)
+    return told | {"cfg": settled.cfg, **({"positive": before} if before else {}), "negative": settled.negative}
 
 
 def _as_caption(config: Mapping[str, Any], prompt: str) -> str:

@@ -73,7 +73,8 @@ def exported_family(config: Mapping[str, Any], source: str, *, given: Collection
     for name in elsewhere:
         part = fam.codec() if name == "codec" else fam.text_tower()
         if parts.get(name) not in (None, part.fingerprint):
-            raise _no_part(name, path, f"the config's ({node.get(name)}) is not the one it was trained with")
+            here = f"the one at {node[name]}" if node.get(name) else "the small one made here"
+            raise _no_part(name, path, f"{here} is not the one it was trained with")
     return fam
 
 
@@ -87,7 +88,7 @@ def exported_weights(config: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 def _no_part(name: str, path: Path, why: str) -> ConfigError:
     """A part that pictures need lies neither with the weights nor where the config says."""
-    what = {"codec": "codec (the autoencoder)", "text": "text encoder"}[name]
+    what = {"codec": "codec (the autoencoder)", "text": "text encoder with its tokenizers"}[name]
     return ConfigError(
         f"no {what} lies with these weights",
         where=f"sample.source={path}",

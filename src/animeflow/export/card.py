@@ -120,7 +120,8 @@ def _recipe(record: RunRecord) -> str:
         "average of weights (EMA)": record.ema,
         "text encoders": record.text_encoder,
         "frozen parts": record.parts,
-        "text lengths": record.text,
+        "model settings": record.model_settings,
+        "text settings": record.text,
         "captions": record.caption_policy,
         "seed": record.seed,
         "hardware": record.hardware,
@@ -193,7 +194,7 @@ def _text(value: Any) -> str:
         return ", ".join(f"{key}: {_text(item)}" for key, item in value.items()) or "none"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(_text(item) for item in value) or "none"
-    return str(value)
+    return str(value) or "none"
 
 
 def _cell(text: str) -> str:

@@ -54,11 +54,12 @@ class RunRecord:
         ema: `None`, or settings of the average and whether it is what was exported.
         parts: identity of codec and text encoders, such as their fingerprints.
         text_encoder: whether it learned: "frozen".
-        text: length policies of the text tower.
+        model_settings: what else the family says of itself, such as which of its parts learned.
+        text: settings that change what the text encoders give.
         seconds, device_hours: of training; the second over all devices.
         caption_policy: as the run was given it.
         prompts: example prompts as the captions of the training wrote them, with plain parentheses.
-        sampling: solver, steps, cfg, shift, negative that the results were made with.
+        sampling: solver, schedule, steps, cfg, shift, negative that a command without such words draws with.
         results: metric -> value.
         limitations: sentences about what was measured to fail.
         changes: since the parent, newest first.
@@ -88,6 +89,7 @@ class RunRecord:
     ema: dict[str, Any] | None = None
     parts: dict[str, str] | None = None
     text_encoder: str | None = None
+    model_settings: dict[str, str] | None = None
     text: dict[str, Any] | None = None
     hardware: str | None = None
     seconds: float | None = None

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...core import files
 from ..compose import compose_run
+from ..record import sampling_of
 from ..weights import trained_family
 from ..wiring import Workspace, use_threads
 
@@ -41,6 +42,7 @@ def write(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     known = {field.name for field in fields(RunRecord)}
     facts = {key: value for key, value in saved.items() if key in known}
     facts |= {"name": config["name"], "images_seen": images, "parent": f"checkpoint at {images} images"}
+    facts.setdefault("sampling", sampling_of(config, fam))  # a run of before it was recorded
     facts |= {key: node[key] for key in ("licence", "author") if node[key]}
     report = export(
         fam,
