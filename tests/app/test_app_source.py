@@ -33,8 +33,8 @@ def test_the_record_gives_model_name_and_size(model, below, tmp_path) -> None:
 
 
 def test_a_path_without_its_parents_is_found_too(tmp_path, monkeypatch) -> None:
-    monkeypatch.chdir(exported(tmp_path, MODELS[0]))
-    assert compose_sample(["sample.source=diffusers"])["name"] == "a run"
+    monkeypatch.chdir(exported(tmp_path, MODELS[0]) / "diffusers")
+    assert compose_sample(["sample.source=transformer"])["name"] == "a run"
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,10 @@ def test_a_layout_without_the_codec_says_so_and_takes_a_given_one(exported, tmp_
     assert png.read_recipe(tmp_path / "runs/small/pictures/000_0.png")["prompt"] == "1girl"
 
 
+def stranger_print(name: str, folder: Path) -> str:
+    return registry.constructor(name)("tiny", codec=folder).codec().fingerprint
+
+
 def test_a_codec_that_happens_to_lie_there_is_not_taken_for_the_models_own(exported, tmp_path):
     name = exported.parent.name
     source, other = exported / "diffusion_only", exported / "diffusers" / "vae"
@@ -71,7 +75,9 @@ def test_a_codec_that_happens_to_lie_there_is_not_taken_for_the_models_own(expor
     config["model"]["codec"] = str(tmp_path / "codec")
     with pytest.raises(ConfigError, match="not the one it was trained with"):
         exported_family(config, str(source))
-    assert exported_family(config, str(source), given=["model.codec"]).codec()
+    for place in (source, exported / "diffusers"):  # a typed one is taken, whatever lies there
+        typed = exported_family(config, str(place), given=["model.codec"])
+        assert typed.codec().fingerprint == stranger_print(name, tmp_path / "codec")
 
 
 def test_a_text_setting_of_the_command_line_wins_over_the_recorded_one(exported, tmp_path):

@@ -71,7 +71,7 @@ def compose_sample(overrides: Sequence[str]) -> dict[str, Any]:
         path = Path(compose([word for word in overrides if key_of(word) == "sample.source"])["sample"]["source"])
         export = Export.at(path) if path.exists() else None
         if export is not None:
-            return compose([word for word in export.words() if key_of(word) not in keys] + list(overrides))
+            return compose([*export.words(), *overrides])  # the later word wins
     return compose_run(overrides)
 
 
