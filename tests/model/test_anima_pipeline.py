@@ -14,6 +14,7 @@ from diffusers import ClassifierFreeGuidance, ModularPipeline
 from torch.nn import functional as F
 
 from animeflow.model.anima.family import Anima
+from animeflow.model.toon_codec import untrained_codec
 from animeflow.sample.generate import generate, initial_noise
 
 WORDS = ["blue", "red", "hair", "eyes", "a", "girl", "with", "long", ","]
@@ -71,3 +72,18 @@ def test_a_sampled_picture_is_that_of_diffusers(family, folder, torchvisions_res
     assert np.abs(theirs / 255 * 2 - 1 - expected.permute(1, 2, 0).numpy()).max() < 1e-4
     assert np.abs(theirs - found.pixels).max() <= 0.5 + 255 / 2 * 1e-4  # half a level of rounding, and 1e-4
     assert np.abs(theirs - theirs.mean()).max() > 5  # a grey picture would agree with anything
+
+
+def test_the_card_of_a_small_codec_shows_how_diffusers_gives_its_latents(
+    family, tmp_path, torchvisions_resize, monkeypatch
+):
+    """Its autoencoder is none that the pipeline can use, so the plain example would end in an error. The code shown is run."""
+    small = Anima("tiny", vocabulary=WORDS, adapter="train", codec=untrained_codec())
+    layout = small.layouts()["diffusers"]
+    layout.write(small.backbone().export_state(), tmp_path / "diffusers", dtype=torch.float32, metadata={})
+    monkeypatch.chdir(tmp_path)
+    shown = layout.example.removeprefix("```python\n").removesuffix("```")
+    found: dict = {}
+    exec(shown.replace("num_inference_steps=30", "num_inference_steps=2").replace("1girl", "blue hair"), found)
+    assert found["latents"].shape == (1, 16, 1, 12, 12) and found["latents"].isfinite().all()
+    assert 'pop("decode")' not in family.layouts()["diffusers"].example

@@ -35,6 +35,16 @@ pipe.to("cuda")
 image = pipe(prompt="1girl", negative_prompt="worst quality", num_inference_steps=30).images[0]
 ```"""
 
+EXAMPLE_OF_LATENTS = """```python
+from diffusers import ModularPipeline
+
+blocks = ModularPipeline.from_pretrained("diffusers").blocks
+blocks.sub_blocks.pop("decode")
+pipe = blocks.init_pipeline("diffusers")
+pipe.load_components()
+latents = pipe(prompt="1girl", num_inference_steps=30, height=96, width=96, output="latents")
+```"""
+
 
 class DiffusersFolder:
     """`modular_model_index.json` and one folder per part. DiT and text adapter are two folders, `transformer` and
@@ -42,11 +52,11 @@ class DiffusersFolder:
 
     name = "diffusers"
     place = "load the folder with diffusers"
-    example = EXAMPLE
     has_backbone = True
 
     def __init__(self, family: AnimaParts) -> None:
         self.family = family
+        self.example = EXAMPLE if isinstance(family.codec(), QwenCodec) else EXAMPLE_OF_LATENTS
 
     def write(
         self,
@@ -91,7 +101,8 @@ class DiffusersFolder:
         if not isinstance(codec, QwenCodec):
             said.append(
                 f"The autoencoder is a small one ({type(codec.net).__name__}) that diffusers' Anima pipeline cannot use: it lies"
-                " in `vae` and is left out of the index, so the pipeline gives latents, which animeflow decodes."
+                " in `vae` and is left out of the index. Without its decoding block the pipeline gives latents, which animeflow"
+                " decodes."
             )
         return said
 
