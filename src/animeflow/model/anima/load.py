@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...core.errors import ConfigError, DataError
 from ...core.files import read_json
+from ..flavour import require_flavour
 from ..layout_parts import read_network
 from ..names import located, prefixed
 from ..pretrained import check_kind, kind_of
@@ -115,20 +116,8 @@ def stored_text_state(path: Path) -> dict[str, Tensor]:
 
 def check_flavour(flavour: str, found: Shape, changes: Mapping[str, Any], *, where: str) -> None:
     """Raise `ConfigError` when the weights are not of `flavour` (`tiny` is any size) or contradict an explicit `changes`."""
-    names = [field.name for field in fields(Shape) if field.name not in FREE]
-    wanted = {} if flavour == "tiny" else {name: getattr(SHAPES[flavour], name) for name in names}
-    wanted |= {name: value for name, value in changes.items() if value is not None}
-    wrong = [
-        f"{name} {getattr(found, name)} instead of {value}"
-        for name, value in wanted.items()
-        if getattr(found, name) != value
-    ]
-    if wrong:
-        raise ConfigError(
-            f"these weights are not anima/{flavour}: {'; '.join(wrong)}",
-            where=where,
-            do="set model.flavour to what the file holds, or leave the sizes out of the config",
-        )
+    expected = None if flavour == "tiny" else SHAPES[flavour]
+    require_flavour(f"anima/{flavour}", found, expected, changes, free=FREE, where=where)
 
 
 def _folders(path: Path) -> tuple[Path, Path]:
