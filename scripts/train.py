@@ -1,8 +1,18 @@
 """`animeflow train` as a script, for launchers: accelerate launch scripts/train.py KEY=VALUE ..."""
 
+import os
 import sys
 
 from animeflow.app.cli import main
 
 if __name__ == "__main__":
-    main(["train", *sys.argv[1:]])
+    try:
+        main(["train", *sys.argv[1:]])
+    except SystemExit as ended:
+        if ended.code or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            raise
+        # One of several processes, and all is saved. While Python takes itself down, threads of torch's sometimes abort the
+        # process, and the launcher then calls the whole run failed.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)

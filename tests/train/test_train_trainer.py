@@ -338,13 +338,14 @@ def _launch(processes: int, *arguments: str) -> None:
     """Through torchrun, on the CPU with gloo."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    subprocess.run(
+    done = subprocess.run(
         [*command, str(Path(__file__).parent / "two_processes.py"), *arguments],
-        check=True,
         env=environment,
         timeout=240,
         capture_output=True,
+        text=True,
     )
+    assert done.returncode == 0, done.stderr[-4000:]
 
 
 @pytest.mark.slow

@@ -19,4 +19,6 @@ assert run.accelerator.num_processes == world, "the launcher and accelerate disa
 run.resume()
 run.settings = Settings(**{**vars(run.settings), "images": stop})
 run.run()
-torch.distributed.destroy_process_group()
+run.close()
+sys.stdout.flush()
+os._exit(0)  # as scripts/train.py does, and for its reason

@@ -234,6 +234,12 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         return folder
 
+    def close(self) -> None:
+        """Leave the group of processes in order: one that ends with its communication threads running may abort, and torchrun then
+        calls the whole run failed."""
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+
     def start_anew(self) -> None:
         """Begin at no images in a folder without checkpoints. Raises ConfigError when there are some: two runs in one folder would
         mix their lines and throw away each other's checkpoints."""

@@ -99,6 +99,7 @@ def learn(config: dict[str, Any], *, fam: Any = None, overrides: Sequence[str] =
     )  # fmt: skip
     trainer.run()
     trainer.tracker.finish()
+    trainer.close()
 
 
 def _hooks(config: Mapping[str, Any], fam: Any, calm: Any, micro_batch: int) -> list[Any]:
