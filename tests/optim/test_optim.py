@@ -182,3 +182,15 @@ def test_settings_that_cannot_train_are_refused_by_name(build, where) -> None:
         build()
     assert caught.value.where == where
     assert caught.value.do
+
+
+def test_an_embedding_is_not_decayed_and_a_matrix_is():
+    """With no gradient AdamW moves a weight by its decay alone."""
+    module = nn.ModuleDict({"words": nn.Embedding(3, 2), "layer": nn.Linear(2, 2, bias=False)})
+    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+    optimizer = AdamW(lr=0.1, weight_decay=0.5).build(module)
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    assert torch.equal(module["words"].weight, before["words.weight"])
+    torch.testing.assert_close(module["layer"].weight.detach(), before["layer.weight"] * (1 - 0.1 * 0.5))

@@ -17,7 +17,7 @@ from animeflow.core.errors import AnimeflowError, ConfigError
 from animeflow.train import checkpoint
 from animeflow.train.telemetry import Telemetry
 from animeflow.train.tracker import Tracker
-from animeflow.train.trainer import Settings
+from animeflow.train.trainer import Settings, _same_run
 
 sys.path.insert(0, str(Path(__file__).parent))
 from toy import trainer
@@ -356,3 +356,9 @@ def test_two_processes_train_as_one_and_resume_bit_for_bit(tmp_path) -> None:
     _launch(2, str(tmp_path / "parts"), "48", "24")
     _launch(2, str(tmp_path / "parts"), "48", "48")
     same(final(tmp_path / "two"), final(tmp_path / "parts"), exact=True)
+
+
+def test_a_setting_that_was_off_and_is_no_longer_written_makes_no_other_run(tmp_path) -> None:
+    _same_run({"lr": 1.0, "dropout": 0.0}, {"lr": 1.0}, tmp_path)
+    with pytest.raises(ConfigError, match=r"dropout: 0\.1 there, None here"):
+        _same_run({"lr": 1.0, "dropout": 0.1}, {"lr": 1.0}, tmp_path)

@@ -235,8 +235,7 @@ class Trainer:
         return folder
 
     def close(self) -> None:
-        """Leave the group of processes in order: one that ends with its communication threads running may abort, and torchrun then
-        calls the whole run failed."""
+        """Wait for the other processes and leave their group. Nothing can be trained after."""
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
 
