@@ -27,6 +27,7 @@ FLOORS = [
     {"catalogue", "model", "optim"},
     {"data", "recipe", "sample", "export"},
     {"train", "evaluate"},
+    {"bench"},
     {"app"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -46,6 +47,8 @@ DOORS = {  # foreign library -> the rooms, or the one module, that may import it
     "wandb": {"train/tracker.py"},
     "duckdb": {"catalogue"},
     "pyarrow": {"catalogue", "data"},
+    "fsspec": {"data"},
+    "torchao": {"model"},
 }
 TORCH_FREE = ("image", "text", "toonworld", "catalogue")  # they start fast and run in worker processes
 FAMILY_BLIND = ("flow", "recipe", "train", "data", "sample")  # they know parts by protocol only

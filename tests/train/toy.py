@@ -91,7 +91,7 @@ def trainer(
     **steps,
 ) -> Trainer:
     """`rates` of parts, and `frozen` parts, by the first component of their names."""
-    rhythm = {"log_every_images": 16, "checkpoint_every_images": 24, "ema_half_life_images": 40, "device": "cpu"}
+    rhythm = {"log_every_images": 16, "checkpoint_every_images": 24, "device": "cpu"}
     learner = Learner()
     for part in frozen:
         getattr(learner, part).requires_grad_(False)

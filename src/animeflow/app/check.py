@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.errors import ConfigError, did_you_mean
 from .build import build
+from .wiring import train_settings
 
 # Nodes that a constructor reads: it is their schema, and they may hold options that no file of configs/ names.
 CONSTRUCTED = (
@@ -61,7 +62,6 @@ def check_values(config: Mapping[str, Any]) -> None:
     from ..image.picture import Limits
     from ..model.tensor_file import DTYPES
     from ..toonworld.dataset import write_dataset
-    from ..train.trainer import Settings
 
     load, train, export = config["data"]["loader"], config["train"], config["export"]
     _keys_of(write_dataset, config["toonworld"], "toonworld")
@@ -69,7 +69,7 @@ def check_values(config: Mapping[str, Any]) -> None:
     _keys_of(build_cache, config["data"]["cache"], "data.cache")
     build(Limits, config["catalogue"]["limits"], where="catalogue.limits")
     build(Budget, config["evaluate"]["oracle_budget"], where="evaluate.oracle_budget")
-    build(Settings, {k: v for k, v in train.items() if k in Settings.__dataclass_fields__}, where="train")
+    train_settings(config)
     for key in ("batch", "micro_batch", "chunks_per_step"):
         _at_least(load[key], 1, f"data.loader.{key}")
     _one_of(load["texts"], ("cached", "live"), "data.loader.texts")

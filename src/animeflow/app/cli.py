@@ -24,11 +24,14 @@ VERBS = {
     "cache": "Encode pictures and captions once; only what changed is encoded again.",
     "plan": "Say what a run would do: parameters, buckets, effective batch, steps, memory. Runs nothing.",
     "train": "Train, or go on from the newest checkpoint.",
+    "ema": "Make the averaged weights of another width out of a run's snapshots, after it.",
     "sample": "Make pictures from a run, an export or a diffusers folder.",
     "export": "Write files that ComfyUI and diffusers load, and a model card.",
     "report": "Write one page that shows a run: settings, curves, pictures, adherence, cost.",
     "oracle": "Train the small network that reads drawn attributes back, and test it.",
+    "bench": "Measure one part against a limit or a peer, both in one run, and print JSON.",
 }
+BENCHES = ("reader", "step", "encode", "images")
 
 EPILOG = """\b
 The path:  toonworld -> catalogue -> shard -> codec -> cache -> train -> export -> sample -> report
@@ -44,19 +47,17 @@ def execute(
     overrides: Sequence[str],
     *,
     debug: bool = False,
-    dry_run: bool = False,
-    fast: bool = False,
-    family: str | None = None,
+    **options: Any,
 ) -> int:
-    """Run one verb and turn errors into exit codes: 0 done, 2 something the user can mend, 1 a bug (with its traceback)."""
+    """Run one verb with its own options and turn errors into exit codes: 0 done, 2 something the user can mend, 1 a bug (with its
+    traceback), 75 stopped by a signal with all saved (sysexits' EX_TEMPFAIL: start it again and it goes on)."""
     from ..core import log
 
     log.setup()
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading a part is told by our own lines
     try:
         module = importlib.import_module(f"animeflow.app.verbs.{verb}")
-        options = {"fast": fast, "family": family} if verb == "demo" else {"dry_run": dry_run}
-        module.run(list(overrides), **options)
+        code = module.run(list(overrides), **options)
     except AnimeflowError as error:
         if debug:
             traceback.print_exc()
@@ -65,7 +66,7 @@ def execute(
     except KeyboardInterrupt:
         click.echo("stopped; the same command goes on from the last checkpoint", err=True)
         return 130
-    return 0
+    return int(code or 0)
 
 
 class InOrder(click.Group):
@@ -90,17 +91,38 @@ def _command(verb: str, about: str) -> click.Command:
         sys.exit(execute(verb, overrides, debug=debug, **own))
 
     params: list[click.Parameter] = [
+        *_options(verb),
         click.Argument(["overrides"], nargs=-1, metavar="[KEY=VALUE]..."),
         click.Option(["--debug"], is_flag=True, help="Show the traceback of every error."),
     ]
+    return click.Command(verb, callback=callback, params=params, help=about + _examples(verb), short_help=about)
+
+
+def _options(verb: str) -> list[click.Parameter]:
+    """What a verb takes besides settings."""
     if verb == "demo":
         about_fast = "A minute-long version that proves the path, not the learning."
         about_family = f"The family that learns: {', '.join(registry.names())}."
-        params.append(click.Option(["--fast"], is_flag=True, help=about_fast))
-        params.append(click.Option(["--family"], metavar="NAME", help=about_family))
-    else:
-        params.append(click.Option(["--dry-run"], is_flag=True, help="Say what would be done and stop."))
-    return click.Command(verb, callback=callback, params=params, help=about + _examples(verb), short_help=about)
+        return [
+            click.Option(["--fast"], is_flag=True, help=about_fast),
+            click.Option(["--family"], metavar="NAME", help=about_family),
+        ]
+    if verb == "bench":
+        against = "step: stock (diffusers' module as it is, autocast, eager) or bf16 (of an fp8 run)."
+        return [
+            click.Argument(["kind"], type=click.Choice(BENCHES)),
+            click.Option(["--against"], type=click.Choice(["stock", "bf16"]), help=against),
+            click.Option(["--rounds"], type=int, default=5, show_default=True, help="Rounds of A, B, A, B, ..."),
+            click.Option(["--out"], metavar="FILE", help="Write the JSON there too."),
+        ]
+    dry_run = click.Option(["--dry-run"], is_flag=True, help="Say what would be done and stop.")
+    if verb == "ema":
+        about = "Width of the average as a share of the run: 0.01 to 0.25."
+        return [click.Option(["--sigma-rel"], type=float, required=True, help=about), dry_run]
+    if verb == "plan":
+        measure = "Run a few steps at full size on this machine and use their speed."
+        return [click.Option(["--measure"], is_flag=True, help=measure), dry_run]
+    return [dry_run]
 
 
 def _examples(verb: str) -> str:
@@ -126,6 +148,11 @@ def _examples(verb: str) -> str:
         "export": ["animeflow export name=toonworld export.dtype=bf16"],
         "report": ["animeflow report name=toonworld"],
         "oracle": ["animeflow oracle"],
+        "ema": ["animeflow ema name=toonworld --sigma-rel 0.07"],
+        "bench": [
+            "animeflow bench reader",
+            "animeflow bench step experiment=nekofantasia_0_1 --against stock --out step.json",
+        ],
     }
     lines = "\n".join(f"  {line}" for line in examples[verb])
     return f"\n\n\b\nExamples:\n{lines}"

@@ -104,6 +104,19 @@ def recipe(config: Config, *, patch: int) -> Callable[[Any], Any]:
     return lambda learner: Velocity(learner, density=law, weight=weight, seed=config["seed"], patch=patch)
 
 
+def train_settings(config: Config) -> Any:
+    """`train.settings.Settings`, with the nodes `ema` and `guard` in it."""
+    from ..train.settings import Averages, Guard, Settings
+
+    node = config["train"]
+    nested = {
+        "ema": build(Averages, {**node["ema"], "sigma_rels": tuple(node["ema"]["sigma_rels"])}, where="train.ema"),
+        "guard": build(Guard, node["guard"], where="train.guard"),
+    }
+    flat_values = {k: v for k, v in node.items() if k in Settings.__dataclass_fields__ and k not in nested}
+    return build(Settings, flat_values, where="train", **nested)
+
+
 def optim(config: Config) -> tuple[Any, Any]:
     """`(optimizer constructor, schedule)`."""
     from ..optim.adamw import AdamW

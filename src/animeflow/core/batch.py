@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -20,6 +21,10 @@ class Batch:
         uids: stable integer identity of every image (63 bits of its sha256), the key of all its random draws.
         visits: how often each image has been seen before this batch (0 on the first visit).
         global_count: images in the optimizer step this batch is a part of, over all processes and accumulation.
+        step: number of that optimizer step in the order of data, from 0.
+        places: place of every image among the `global_count` of its step, equal whatever the number of processes; empty where
+            nothing asks for it.
+        draws: what the recipe drew for these images ahead of the loop; empty until it did.
     """
 
     latents: Tensor
@@ -27,15 +32,27 @@ class Batch:
     uids: tuple[int, ...]
     visits: tuple[int, ...]
     global_count: int
+    step: int = 0
+    places: tuple[int, ...] = ()
+    draws: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.latents.shape[0]
 
     def to(self, device: torch.device | str) -> Batch:
-        return Batch(
-            self.latents.to(device, non_blocking=True),
-            self.conditioning.to(device),
-            self.uids,
-            self.visits,
-            self.global_count,
+        """Moved without waiting, where the memory is page-locked."""
+        return replace(
+            self,
+            latents=self.latents.to(device, non_blocking=True),
+            conditioning=self.conditioning.to(device),
+            draws={name: tensor.to(device, non_blocking=True) for name, tensor in self.draws.items()},
+        )
+
+    def pinned(self) -> Batch:
+        """In page-locked memory, from which a GPU copies while it works."""
+        return replace(
+            self,
+            latents=self.latents.pin_memory(),
+            conditioning=Conditioning({name: tensor.pin_memory() for name, tensor in self.conditioning.items()}),
+            draws={name: tensor.pin_memory() for name, tensor in self.draws.items()},
         )

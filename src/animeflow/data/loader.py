@@ -13,10 +13,10 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from ..core.batch import Batch
-from ..core.conditioning import Conditioning
 from .assemble import Assembler
 from .plan import Plan, accumulation
 
@@ -100,7 +100,11 @@ class Loader:
                     part for chunk in plan.next_step() for part in chunk.part(self.rank, self.world, self.micro_batch)
                 ]
                 batches = [self._assemble.batch(p.uids, p.visits, global_count=plan.batch, pool=pool) for p in parts]
-                yield [_pinned(batch) for batch in batches] if self._pin else batches, plan.state_dict()
+                batches = [
+                    replace(batch, step=plan.step - 1, places=part.places)
+                    for batch, part in zip(batches, parts, strict=True)
+                ]
+                yield [batch.pinned() for batch in batches] if self._pin else batches, plan.state_dict()
 
 
 def fixed_batches(assemble: Assembler, split: str, *, images: int, micro_batch: int) -> list[Batch]:
@@ -117,11 +121,6 @@ def fixed_batches(assemble: Assembler, split: str, *, images: int, micro_batch: 
             part = mine[start : start + micro_batch]
             batches.append(assemble.batch(part, [0] * len(part), global_count=len(chosen)))
     return batches
-
-
-def _pinned(batch: Batch) -> Batch:
-    conditioning = Conditioning({name: tensor.pin_memory() for name, tensor in batch.conditioning.items()})
-    return Batch(batch.latents.pin_memory(), conditioning, batch.uids, batch.visits, batch.global_count)
 
 
 def _in_thread(source: Generator[_Step, None, None], depth: int) -> Generator[_Step, None, None]:

@@ -33,20 +33,22 @@ class Chunk:
         bucket: name, e.g. "1024x1024".
         uids: identity of every image, in order.
         visits: how often each has been seen before (0 on the first visit).
+        places: place of each among all images of the optimizer step.
     """
 
     bucket: str
     uids: tuple[int, ...]
     visits: tuple[int, ...]
+    places: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.uids)
 
     def part(self, rank: int, world: int, micro_batch: int) -> Iterator[Chunk]:
         """The micro-batches of one process: its slice `[rank::world]`, cut into pieces of `micro_batch`."""
-        uids, visits = self.uids[rank::world], self.visits[rank::world]
-        for start in range(0, len(uids), micro_batch):
-            yield Chunk(self.bucket, uids[start : start + micro_batch], visits[start : start + micro_batch])
+        for start in range(rank, len(self.uids), world * micro_batch):
+            cut = slice(start, start + world * micro_batch, world)
+            yield Chunk(self.bucket, self.uids[cut], self.visits[cut], self.places[cut])
 
 
 def accumulation(chunk: int, *, world: int, micro_batch: int) -> int:
@@ -161,14 +163,15 @@ class Plan:
     def next_step(self) -> list[Chunk]:
         """The chunks of the next optimizer step, and move on."""
         self._step += 1
-        return [self._next_chunk() for _ in range(self.chunks_per_step)]
+        return [self._next_chunk(number) for number in range(self.chunks_per_step)]
 
-    def _next_chunk(self) -> Chunk:
+    def _next_chunk(self, number: int) -> Chunk:
         _, name = heapq.heappop(self._heap)
         uids, visits = self._lanes[name].take(self._used[name], self.chunk)
         self._used[name] += self.chunk
         heapq.heappush(self._heap, (self._finish(name), name))
-        return Chunk(name, tuple(uids), tuple(visits))
+        places = range(number * self.chunk, (number + 1) * self.chunk)
+        return Chunk(name, tuple(uids), tuple(visits), tuple(places))
 
     def _finish(self, name: str) -> float:
         """Virtual finish time of a bucket's next chunk, in epochs of it. Jitter keeps equal buckets from marching in step."""

@@ -2,11 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, did_you_mean
 
 DEVICES = ("auto", "cpu", "cuda")
+SHARDINGS = ("auto", "none", "fsdp2", "hsdp")
+ATTENTIONS = ("auto", "cudnn", "flash", "fa3", "fa4", "efficient", "math")
+ACTIVATIONS = ("none", "selective", "full", "budget")
+NONFINITE = ("skip", "stop")
+SPIKES = ("off", "log", "skip", "rollback")
+
+
+@dataclass(frozen=True)
+class Averages:
+    """Averages of the weights, one per width, after Karras et al. (arXiv 2312.02696, "EDM2").
+
+    Args:
+        sigma_rels: widths as shares of the run so far.
+        use: which of them validation, samples and exports take.
+        snapshots: how often over the whole run both are kept for `animeflow ema`; 0 keeps none.
+        snapshot_dtype: "fp32", "fp16" or "bf16" on disk.
+    """
+
+    sigma_rels: tuple[float, ...] = (0.05, 0.10)
+    use: float = 0.10
+    snapshots: int = 0
+    snapshot_dtype: str = "fp16"
+
+    def __post_init__(self) -> None:
+        for width in self.sigma_rels:
+            _require(0 < width < 0.28, "train.ema.sigma_rels", width, "between 0 and 0.28", "0.05 and 0.10 are usual")
+        _require(len(set(self.sigma_rels)) == len(self.sigma_rels) > 0, "train.ema.sigma_rels", list(self.sigma_rels),
+                 "one or more different widths", "0.05 and 0.10 are usual")  # fmt: skip
+        _require(self.use in self.sigma_rels, "train.ema.use", self.use, "one of train.ema.sigma_rels", "add it there")
+        _require(self.snapshots >= 0, "train.ema.snapshots", self.snapshots, "0 or above", "16 to 64 are usual")
+        _one_of("train.ema.snapshot_dtype", self.snapshot_dtype, ("fp32", "fp16", "bf16"))
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What is done when a step goes wrong.
+
+    Args:
+        nonfinite: a loss or gradient that is no number: "skip" the step, or "stop" the run.
+        spike: a loss far above what its timesteps let expect, or a gradient norm far above the last ones: "off", "log",
+            "skip" the step, or "rollback" to an earlier checkpoint after three in a row, passing over the steps since.
+        z: how many robust standard deviations are far.
+        window: steps that are looked back at.
+        max_share: of steps that may be skipped before the run stops.
+        rollbacks: how many are allowed in a run.
+    """
+
+    nonfinite: str = "skip"
+    spike: str = "log"
+    z: float = 6.0
+    window: int = 256
+    max_share: float = 0.01
+    rollbacks: int = 3
+
+    def __post_init__(self) -> None:
+        _one_of("train.guard.nonfinite", self.nonfinite, NONFINITE)
+        _one_of("train.guard.spike", self.spike, SPIKES)
+        _require(self.z > 0, "train.guard.z", self.z, "above 0", "6 is usual")
+        _require(self.window >= 16, "train.guard.window", self.window, "16 or above", "256 is usual")
+        _require(0 <= self.max_share <= 1, "train.guard.max_share", self.max_share, "a share", "0.01 is usual")
+        _require(self.rollbacks >= 0, "train.guard.rollbacks", self.rollbacks, "0 or above", "3 is usual")
 
 
 @dataclass(frozen=True)
@@ -17,21 +79,45 @@ class Settings:
         images: length of the run.
         precision: "fp32" or "bf16" (autocast over float32 weights). fp16 is refused.
         clip: global gradient norm above which gradients are scaled down; 0 turns it off.
-        gradient_checkpointing: compute activations again in the backward pass instead of keeping them. Changes no weight.
-        ema_half_life_images: of the weight average.
+        sharding: "none" keeps a whole copy on every process (DDP); "fsdp2" spreads weights, gradients, moments and averages over
+            all processes; "hsdp" does so within `replicas` groups of them; "auto" does what accelerate's launcher file says.
+        replicas: groups of processes under "hsdp", usually the number of nodes.
+        compile: compile the transformer blocks, one by one.
+        attention: the kernel; "auto" measures those that are there at the run's shape and takes the fastest.
+        activation_memory: what is kept for the backward pass: "none" computes nothing again, "selective" what is cheap,
+            "full" every block, "budget" as much as fits `activation_budget`, a share of what "none" keeps (needs `compile`).
+        fp8: linear layers in 8 bits; needs a GPU that has them, torchao, and `compile`.
+        ema, guard: see `Averages` and `Guard`.
         log_every_images, checkpoint_every_images: rhythm; 0 means only at the end, where both are done in any case.
-        keep_checkpoints: how many stay on disk.
+        keep_checkpoints: how many of the newest stay on disk.
+        keep_every_images: besides them, the first checkpoint of every so many images stays for good; 0 keeps none.
+        checkpoint_async: write checkpoints while training goes on.
+        ledger: keep a record of every picture: times seen, loss beside that of its timesteps.
+        watchdog_seconds: a step that takes longer writes the stacks of its process to the run's folder; 0 turns it off.
+        timeout_seconds: of a collective operation between processes.
         device: "auto", "cpu" or "cuda".
     """
 
     images: int
     precision: str = "bf16"
     clip: float = 1.0
-    gradient_checkpointing: bool = False
-    ema_half_life_images: float = 4000.0
+    sharding: str = "auto"
+    replicas: int = 1
+    compile: bool = False
+    attention: str = "auto"
+    activation_memory: str = "none"
+    activation_budget: float = 0.5
+    fp8: bool = False
+    ema: Averages = field(default_factory=Averages)
+    guard: Guard = field(default_factory=Guard)
     log_every_images: int = 500
     checkpoint_every_images: int = 10_000
     keep_checkpoints: int = 2
+    keep_every_images: int = 0
+    checkpoint_async: bool = True
+    ledger: bool = True
+    watchdog_seconds: float = 600.0
+    timeout_seconds: float = 1200.0
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -42,22 +128,30 @@ class Settings:
                 why="activations of these transformers pass 65504 and fp16 turns them into NaN",
                 do="use train.precision=bf16",
             )
-        if self.precision not in ("fp32", "bf16"):
-            raise ConfigError(f"unknown precision '{self.precision}'", where="train.precision", do="use fp32 or bf16")
-        if self.device not in DEVICES:
-            raise ConfigError(f"unknown device '{self.device}'", where="train.device", do=f"use {', '.join(DEVICES)}")
+        for name, known in (
+            *(("precision", ("fp32", "bf16")), ("device", DEVICES), ("sharding", SHARDINGS)),
+            *(("attention", ATTENTIONS), ("activation_memory", ACTIVATIONS)),
+        ):
+            _one_of(f"train.{name}", getattr(self, name), known)
         self._require("images", self.images > 0, "above 0", "give the length of the run in images")
         self._require("clip", self.clip >= 0, "0 or above", "1.0 is usual, 0 turns clipping off")
-        self._require("ema_half_life_images", self.ema_half_life_images > 0, "above 0", "a tenth of the run is usual")
-        for name in ("log_every_images", "checkpoint_every_images"):
+        for name in ("log_every_images", "checkpoint_every_images", "keep_every_images"):
             self._require(name, getattr(self, name) >= 0, "0 or above", "0 means only at the end of the run")
         self._require(
             "keep_checkpoints", self.keep_checkpoints >= 1, "1 or above", "a run needs one to be resumed from"
         )
+        self._require("replicas", self.replicas >= 1, "1 or above", "under hsdp it is usually the number of nodes")
+        self._require("activation_budget", 0 <= self.activation_budget <= 1, "a share", "0.5 is usual")
+        self._require("watchdog_seconds", self.watchdog_seconds >= 0, "0 or above", "0 turns it off")
+        self._require("timeout_seconds", self.timeout_seconds > 0, "above 0", "1200 is usual")
+        for name, on in (("fp8", self.fp8), ("activation_memory=budget", self.activation_memory == "budget")):
+            if on and not self.compile:
+                raise ConfigError(
+                    f"train.{name} needs compiled blocks", where="train.compile", do="set train.compile=true"
+                )
 
     def _require(self, name: str, good: bool, rule: str, do: str) -> None:
-        if not good:
-            raise ConfigError(f"{name} {getattr(self, name)} is not {rule}", where=f"train.{name}", do=do)
+        _require(good, f"train.{name}", getattr(self, name), rule, do)
 
     def require_device(self, *, cuda: bool) -> None:
         """Raises ConfigError when the device that is asked for is not here; `cuda`: whether torch sees one."""
@@ -70,6 +164,19 @@ class Settings:
             )
 
 
+def _require(good: bool, where: str, value: object, rule: str, do: str) -> None:
+    if not good:
+        raise ConfigError(f"{where.rsplit('.', 1)[-1]} {value} is not {rule}", where=where, do=do)
+
+
+def _one_of(where: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        name = where.rsplit(".", 1)[-1]
+        raise ConfigError(
+            f"unknown {name} '{value}'{did_you_mean(value, known)}", where=where, do=f"use one of {', '.join(known)}"
+        )
+
+
 @dataclass
 class Progress:
     """Where the run is. All of it is in every checkpoint."""
@@ -78,4 +185,6 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     skipped_steps: int = 0
+    rollbacks: int = 0
+    passed_over: list[int] = field(default_factory=list)  # steps of the order of data that are left out
     hooks_done: dict[str, int] = field(default_factory=dict)

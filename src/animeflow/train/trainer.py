@@ -83,7 +83,7 @@ class Trainer:
         )
         self.device = self.accelerator.device
         self.learner = learner.to(device=self.device, dtype=torch.float32)
-        if settings.gradient_checkpointing:
+        if settings.activation_memory == "full":
             cast(Backbone, self.learner).gradient_checkpointing()
         self.names = {parameter: name for name, parameter in self.learner.named_parameters()}
         self.optimizer = optim.build(self.learner)
@@ -91,7 +91,7 @@ class Trainer:
         # accelerate wraps the learner (DDP, autocast), never the recipe: the recipe calls what was wrapped.
         self.wrapped = self.accelerator.prepare_model(self.learner)
         self.recipe = recipe(self.wrapped)
-        self.ema = EMA(self.learner, half_life_images=settings.ema_half_life_images)
+        self.ema = EMA(self.learner, half_life_images=max(1.0, 0.1 * settings.images))
         self.hooks = list(hooks)
         self.progress = Progress()
         self.telemetry = Telemetry(self.device)

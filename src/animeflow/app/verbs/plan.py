@@ -10,12 +10,12 @@ from ...core.errors import ConfigError
 from ..build import build
 from ..check import check_values, require_rates
 from ..compose import compose, flat
-from ..wiring import Workspace, bucket_plan, captions, density, family, optim
+from ..wiring import Workspace, bucket_plan, captions, density, family, optim, train_settings
 
 CARDS_BYTES = {"weights, gradients, both moments (float32) and a bf16 copy": 18, "moving average (float32)": 4}
 
 
-def run(overrides: Sequence[str], *, dry_run: bool = False) -> None:
+def run(overrides: Sequence[str], *, dry_run: bool = False, measure: bool = False) -> None:
     describe(compose(overrides))
 
 
@@ -41,10 +41,9 @@ def figures(config: dict[str, Any]) -> dict[str, Any]:
     """What `describe` prints, as numbers and words."""
     from ...data.plan import accumulation
     from ...flow.weight import Weight, emphasis
-    from ...train.trainer import Settings
 
     train, load = config["train"], config["data"]["loader"]
-    settings = build(Settings, {k: v for k, v in train.items() if k in Settings.__dataclass_fields__}, where="train")
+    settings = train_settings(config)
     plan, (optimizer, schedule) = bucket_plan(config), optim(config)
     captions(config)
     world = train["processes"] or 1

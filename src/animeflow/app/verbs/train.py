@@ -15,7 +15,7 @@ from ..check import check_values, require_rates
 from ..compose import compose, flat
 from ..prompts import example_prompts, has_emphasis, sample_size
 from ..record import RecordKeeper
-from ..wiring import Workspace, assembler, family, loader, optim, recipe, use_threads
+from ..wiring import Workspace, assembler, family, loader, optim, recipe, train_settings, use_threads
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +57,12 @@ def run(overrides: Sequence[str], *, dry_run: bool = False) -> None:
 def learn(config: dict[str, Any], *, fam: Any = None, overrides: Sequence[str] = ()) -> None:
     """Run the whole of the training. Leaves config, record, numbers, samples and checkpoints in the run's folder."""
     from ...train.tracker import Tracker
-    from ...train.trainer import Settings, Trainer
+    from ...train.trainer import Trainer
 
     check_values(config)
     place, node = Workspace.of(config), config["train"]
     rank, world = _processes(node["processes"])
-    settings = build(Settings, {k: v for k, v in node.items() if k in Settings.__dataclass_fields__}, where="train")
+    settings = train_settings(config)
     make_optimizer, schedule = optim(config)
     fam = fam or family(config)
     require_rates(fam.sizes(), make_optimizer.rates)

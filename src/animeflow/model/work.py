@@ -1,0 +1,47 @@
+"""How much arithmetic one picture costs, in closed form. Knows numbers; knows no network.
+
+One multiplication and addition are 2 FLOP. What is counted is what the mathematics asks for: computing activations again, and the
+extra product that fused attention makes on its way back, are the price of a method and count as nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """One shape of attention and in how many layers it is computed."""
+
+    heads: int
+    head_dim: int
+    queries: int
+    keys: int
+    layers: int
+
+    @property
+    def flops(self) -> float:
+        """Of the two products QK^T and PV in all layers."""
+        return 4.0 * self.heads * self.head_dim * self.queries * self.keys * self.layers
+
+
+@dataclass(frozen=True)
+class Work:
+    """FLOP of the forward pass of one picture.
+
+    Attributes:
+        linear: of linear layers and convolutions.
+        attention: every shape of attention.
+    """
+
+    linear: float
+    attention: tuple[AttentionCall, ...]
+
+    @property
+    def forward(self) -> float:
+        return self.linear + sum(call.flops for call in self.attention)
+
+    @property
+    def train(self) -> float:
+        """Of forward and backward pass: the backward pass computes two products for every one of the forward pass."""
+        return 3 * self.forward
