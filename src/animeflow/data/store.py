@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +22,19 @@ from torch import Tensor
 
 from ..core.errors import DataError
 from .reader import OpenFiles
-from .segment import ENTRY, Segment, index_path, open_segment, raw, tensors_of, write_segment
+from .segment import ENTRY, Layout, Segment, index_path, open_segment, raw, tensors_of, write_segment
 
 _MAX_ENTRIES = 2**16  # keeps the header of a file far below the 100 MB that safetensors accepts
+
+
+class Located(NamedTuple):
+    """An entry as it lies in a file of this machine: byte range, xxh3-64 of the range, and what is in it."""
+
+    path: Path
+    begin: int
+    size: int
+    xxh3: int
+    layout: Layout
 
 
 class Store:
@@ -74,15 +85,29 @@ class Store:
         """The tensors of an address, not to be written to. Raises DataError when it is not here or its bytes are not as written."""
         if (known := self._memory.get(address)) is not None:
             return known
+        row = self._row(address)
+        tensors = self._read(self._segments[self._owners[row]], self._entries[row])
+        self._remember(address, tensors, int(self._entries[row]["size"]))
+        return tensors
+
+    def locate(self, address: str) -> Located | None:
+        """Where the bytes of an address lie, for a reader that has a place for them; None where `get` serves it better: it is in
+        memory, or will be once it was read. Raises DataError when it is not here."""
+        if address in self._memory:
+            return None
+        row = self._row(address)
+        segment = self._segments[self._owners[row]]
+        _, begin, size, layout, xxh3 = self._entries[row].item()
+        return Located(segment.path, begin, size, xxh3, segment.layouts[layout]) if size > self._budget else None
+
+    def _row(self, address: str) -> int:
         wanted = raw(address).rstrip(b"\0")  # as numpy compares them
         row = int(np.searchsorted(self._addresses, np.bytes_(wanted)))
         if row == len(self._addresses) or self._addresses[row] != wanted:
             raise DataError(
                 f"entry {address} is not in the cache", where=str(self.folder), do="run the verb 'cache' again"
             )
-        tensors = self._read(self._segments[self._owners[row]], self._entries[row])
-        self._remember(address, tensors, int(self._entries[row]["size"]))
-        return tensors
+        return row
 
     def _read(self, segment: Segment, entry: np.void) -> dict[str, Tensor]:
         data = self._files.read(segment.path, int(entry["begin"]), int(entry["size"]))
