@@ -16,13 +16,15 @@ from ..core.batch import Batch
 from ..core.errors import ConfigError, did_you_mean
 from ..model.protocol import TextRow, TextTower
 from ..text.caption import CaptionPolicy, render
+from .fill import stacked
 from .index import CacheIndex
 from .reader import ShardSet
 from .texts import EMPTY
 
 
 class Assembler:
-    """Builds batches on the CPU.
+    """Builds batches on the CPU, in the bfloat16 of the cache: who computes in another type converts on its device, and loses
+    nothing by it, since bfloat16 to float32 is exact.
 
     Args:
         seed: of caption choice and dropout.
@@ -30,7 +32,7 @@ class Assembler:
         encoder_dropout: encoder -> share of visits in which that encoder's part becomes the family's null, each on its own.
         texts: "cached" chooses one of the cached captions; "live" renders a new one for every visit and encodes it now.
         shards, policy: where live captions come from.
-        dtype: of latents and floating conditioning; what is stored is bfloat16.
+        pin: build batches in page-locked memory, for copies to a GPU that overlap with work.
     Raises:
         ConfigError: an option is impossible or does not fit the cache or the tower.
     """
@@ -46,9 +48,9 @@ class Assembler:
         texts: str = "cached",
         shards: ShardSet | None = None,
         policy: CaptionPolicy | None = None,
-        dtype: torch.dtype = torch.float32,
+        pin: bool = False,
     ) -> None:
-        self.index, self.tower, self.seed, self.dtype = index, tower, seed, dtype
+        self.index, self.tower, self.seed, self.pin = index, tower, seed, pin
         self.caption_dropout, self.encoder_dropout = caption_dropout, dict(encoder_dropout or {})
         self.live, self.shards, self.policy = texts == "live", shards, policy
         _check(self, texts)
@@ -63,11 +65,12 @@ class Assembler:
         """
         walk: Callable[..., Iterator[Any]] = pool.map if pool else map
         addresses = [self.index.latent_address(uid) for uid in uids]
-        latents = torch.stack(list(walk(self._latent, addresses)))
+        latents = stacked(self.index.latents, addresses, pin=self.pin, walk=walk)
         rows = self._rows(uids, visits, walk)
         drop = [self.dropped_encoders(uid, visit) for uid, visit in zip(uids, visits, strict=True)]
-        conditioning = self.tower.collate(rows, drop=drop if any(drop) else None).to(dtype=self.dtype)
-        return Batch(latents, conditioning, tuple(uids), tuple(visits), global_count)
+        conditioning = self.tower.collate(rows, drop=drop if any(drop) else None)
+        batch = Batch(latents, conditioning, tuple(uids), tuple(visits), global_count)
+        return batch.pinned() if self.pin else batch
 
     def caption_is_dropped(self, uid: int, visit: int) -> bool:
         return keyed.uniform(self.seed, uid, visit, "caption_dropout") < self.caption_dropout
@@ -94,9 +97,6 @@ class Assembler:
         return render(self.shards.facts(uid), self.policy, keyed.rng(self.seed, uid, visit, "caption")).text
 
     # -- inside --------------------------------------------------------------------------------------------------------
-
-    def _latent(self, address: str) -> torch.Tensor:
-        return self.index.latents.get(address)[""].to(self.dtype)
 
     def _rows(self, uids: Sequence[int], visits: Sequence[int], walk: Callable[..., Iterator[Any]]) -> list[TextRow]:
         if not self.live:

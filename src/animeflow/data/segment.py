@@ -29,9 +29,9 @@ Layout = tuple[tuple[str, str, tuple[int, ...]], ...]
 
 _DTYPES = {
     torch.bfloat16: "BF16", torch.float32: "F32", torch.float16: "F16", torch.int64: "I64", torch.int32: "I32",
-    torch.uint8: "U8", torch.bool: "BOOL",
+    torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
-_TORCH = {name: dtype for dtype, name in _DTYPES.items()}
+TORCH = {name: dtype for dtype, name in _DTYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def tensors_of(data: bytes, layout: Layout) -> dict[str, Tensor]:
     """Cut the bytes of an entry into its tensors."""
     tensors, begin = {}, 0
     for name, dtype, shape in layout:
-        kind = _TORCH[dtype]
+        kind = TORCH[dtype]
         size = math.prod(shape) * kind.itemsize
         part = bytearray(data[begin : begin + size])  # a copy of its own: aligned, and writable as torch wants it
         tensors[name] = torch.frombuffer(part, dtype=kind).reshape(shape) if size else torch.empty(shape, dtype=kind)
