@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from ..core import files
 from ..core.errors import ConfigError, DataError
 from .manifest import key
+from .place import Place, local_folder, place_of, read_json
 from .store import Store
 
 FORMAT = 1
@@ -65,12 +66,16 @@ def write_part(path: Path, rows: Sequence[Row], report: Mapping[str, Any]) -> No
 
 def read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
     """Raises DataError, naming the file, when it is broken."""
+    return _parse_part(path, str(path), columns)
+
+
+def _parse_part(source: Any, where: str, columns: Sequence[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
     try:
-        table = pq.read_table(path, columns=list(columns) if columns else None)
+        table = pq.read_table(source, columns=list(columns) if columns else None)
         return table, json.loads(table.schema.metadata[b"animeflow"])
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise DataError(
-            f"a part of the cache's index cannot be read: {error}", where=str(path), do="run 'cache' again"
+            f"a part of the cache's index cannot be read: {error}", where=where, do="run 'cache' again"
         ) from error
 
 
@@ -78,26 +83,31 @@ class CacheIndex:
     """A finished cache of one family: pictures, their entries, and the stores that hold them.
 
     Args:
-        folder: `cache/<family>`.
+        folder: `cache/<family>`, here or elsewhere.
         hash: which of its indices; the latest by default.
         memory_bytes: entries kept in memory once they were read, half for latents and half for texts.
     Raises:
         DataError: there is none, a process has not finished its part, or an entry is gone.
     """
 
-    def __init__(self, folder: Path, *, hash: str | None = None, memory_bytes: int = 0) -> None:
-        self.folder = Path(folder)
-        self.hash = hash or _latest(self.folder)
-        self.manifest = _manifest(self.folder, self.hash)
+    def __init__(self, folder: str | Path | Place, *, hash: str | None = None, memory_bytes: int = 0) -> None:
+        self.place = place_of(folder)
+        self.hash = hash or _latest(self.place)
+        self.manifest = _manifest(self.place, self.hash)
         table = self._read_parts(["uid", "bucket", "split", "latent", "captions"])
         order = np.argsort(table["uid"].to_numpy())
         self._uids = table["uid"].to_numpy()[order]
         self._columns = {
             n: table[n].combine_chunks().take(pa.array(order)) for n in ("bucket", "split", "latent", "captions")
         }
-        self.latents = Store(self.folder / "latents", memory_bytes=memory_bytes // 2)
-        self.texts = Store(self.folder / "texts", memory_bytes=memory_bytes // 2)
+        self.latents = Store(self.place / "latents", memory_bytes=memory_bytes // 2)
+        self.texts = Store(self.place / "texts", memory_bytes=memory_bytes // 2)
         self._check()
+
+    @property
+    def folder(self) -> Path:
+        """Where the cache lies on this machine. Raises DataError for one elsewhere."""
+        return local_folder(self.place)
 
     def __len__(self) -> int:
         return len(self._uids)
@@ -121,7 +131,7 @@ class CacheIndex:
         for what, fingerprint in (("codec", codec), ("tower", tower)):
             if fingerprint is not None and self.manifest["identity"][what] != fingerprint:
                 raise ConfigError(
-                    f"the cache was made by another {what} or other settings of it", where=str(self.folder),
+                    f"the cache was made by another {what} or other settings of it", where=str(self.place),
                     why="what it holds would mean something else to this model",
                     do="run 'cache' with this model: entries of it that exist already are found again",
                 )  # fmt: skip
@@ -154,41 +164,51 @@ class CacheIndex:
     def _row(self, uid: int) -> int:
         row = int(np.searchsorted(self._uids, uid))
         if row == len(self._uids) or self._uids[row] != uid:
-            raise DataError(f"picture {key(uid)} is not in the cache", where=str(self.folder), do="run 'cache' again")
+            raise DataError(f"picture {key(uid)} is not in the cache", where=str(self.place), do="run 'cache' again")
         return row
 
     def _read_parts(self, columns: Sequence[str]) -> pa.Table:
-        paths = [
-            part_path(self.folder, self.hash, rank, self.manifest["world"]) for rank in range(self.manifest["world"])
-        ]
-        missing = [path.name for path in paths if not path.is_file()]
+        world = self.manifest["world"]
+        paths = [part_path(Path(), self.hash, rank, world).name for rank in range(world)]
+        missing = [name for name, size in zip(paths, self.place.map(self.place.size, paths)) if size is None]
         if missing:
             raise DataError(
                 f"{len(missing)} of {len(paths)} processes have not finished their part of the cache: {', '.join(missing)}",
-                where=str(self.folder), do="wait for them, or run 'cache' again with the same number of processes",
+                where=str(self.place), do="wait for them, or run 'cache' again with the same number of processes",
             )  # fmt: skip
-        return pa.concat_tables([read_part(path, columns)[0].replace_schema_metadata() for path in paths])
+        return pa.concat_tables([part.replace_schema_metadata() for part in self.place.map(self._part(columns), paths)])
+
+    def _part(self, columns: Sequence[str]) -> Callable[[str], pa.Table]:
+        def read(name: str) -> pa.Table:
+            where, tables = self.place.where(name), []
+            if self.place.local:  # Parquet reads the columns alone, of a file here
+                return _parse_part(where, where, columns)[0]
+            self.place.read_bytes(
+                name, check=lambda data: tables.append(_parse_part(pa.BufferReader(data), where, columns)[0])
+            )
+            return tables[-1]
+
+        return read
 
     def _check(self) -> None:
         captions = self._columns["captions"].flatten().unique().to_pylist()
         lost = self.latents.missing(self._columns["latent"].to_pylist()) + self.texts.missing([*captions, self.empty])
         if lost:
             raise DataError(
-                f"{len(lost)} entries that the index names are gone, the first is {lost[0]}", where=str(self.folder),
+                f"{len(lost)} entries that the index names are gone, the first is {lost[0]}", where=str(self.place),
                 do="run 'cache' again: only these are encoded anew",
             )  # fmt: skip
 
 
-def _latest(folder: Path) -> str:
-    path = folder / LATEST
-    if not path.is_file():
-        raise DataError("there is no finished cache here", where=str(folder), do="run the verb 'cache' until it ends")
-    return files.read_json(path)["hash"]
+def _latest(place: Place) -> str:
+    if place.size(LATEST) is None:
+        raise DataError("there is no finished cache here", where=str(place), do="run the verb 'cache' until it ends")
+    return read_json(place, LATEST)["hash"]
 
 
-def _manifest(folder: Path, hash: str) -> dict[str, Any]:
-    path = manifest_path(folder, hash)
-    if not path.is_file():
-        known = ", ".join(p.stem.removeprefix("manifest-") for p in sorted(folder.glob("manifest-*.json"))) or "none"
-        raise DataError(f"there is no cache {hash}", where=str(folder), do=f"known here: {known}; or run 'cache'")
-    return files.read_json(path)
+def _manifest(place: Place, hash: str) -> dict[str, Any]:
+    name = manifest_path(Path(), hash).name
+    if place.size(name) is None:
+        known = ", ".join(Path(n).stem.removeprefix("manifest-") for n in place.names("manifest-*.json")) or "none"
+        raise DataError(f"there is no cache {hash}", where=str(place), do=f"known here: {known}; or run 'cache'")
+    return read_json(place, name)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from ..core import files
 from ..core.errors import DataError
+from .place import Place, place_of, read_json
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -94,22 +95,21 @@ class Manifest:
         return Manifest(**{**fields, "rejected": [Rejection(**row) for row in value["rejected"]]})
 
     @staticmethod
-    def read(folder: Path) -> Manifest:
+    def read(folder: str | Path | Place) -> Manifest:
         """Raises DataError when there is none, it cannot be read or another format wrote it."""
-        path = Path(folder) / MANIFEST
-        if not path.is_file():
-            raise DataError(
-                "there are no finished shards here", where=str(path), do="run the verb 'shard' until it ends"
-            )
+        place = place_of(folder)
+        path = place.where(MANIFEST)
+        if place.size(MANIFEST) is None:
+            raise DataError("there are no finished shards here", where=path, do="run the verb 'shard' until it ends")
+        value = read_json(place, MANIFEST)
         try:
-            value = files.read_json(path)
             if value["format"] != FORMAT:
                 raise DataError(
-                    f"shards of format {value['format']}, this reads {FORMAT}", where=str(path), do="run 'shard' again"
+                    f"shards of format {value['format']}, this reads {FORMAT}", where=path, do="run 'shard' again"
                 )
             return Manifest.from_json(value)
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"the manifest cannot be read: {error}", where=str(path), do="run 'shard' again") from error
+            raise DataError(f"the manifest cannot be read: {error}", where=path, do="run 'shard' again") from error
 
 
 def samples_hash(rows: Iterable[SampleRow]) -> str:
@@ -133,11 +133,15 @@ _COLUMNS: dict[str, str] = {name: str(kind.type) for name, kind in SampleRow.__d
 _TYPES = {"int": pa.int64(), "str": pa.string()}
 
 
-def read_index(path: Path) -> pa.Table:
-    """Raises DataError, naming the file, when it is missing or broken."""
+def read_index(place: Place, name: str, *, sha256: str) -> pa.Table:
+    """Raises DataError, naming the file, when it is missing, broken or not the one of this hash."""
+    where, do = place.where(name), "run 'shard' again"
+
+    def check(data: bytes) -> None:
+        if files.sha256(data) != sha256:
+            raise DataError("the index is not the one of the manifest", where=where, do=do)
+
     try:
-        return pq.read_table(path)
+        return pq.read_table(pa.BufferReader(place.read_bytes(name, check=check)))
     except (OSError, pa.ArrowException) as error:
-        raise DataError(
-            f"the index of the shards cannot be read: {error}", where=str(path), do="run 'shard' again"
-        ) from error
+        raise DataError(f"the index of the shards cannot be read: {error}", where=where, do=do) from error

@@ -5,11 +5,10 @@ Every range is checked against its hash, so a flipped byte or a truncated file i
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tarfile
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,9 @@ import numpy as np
 from ..core import files
 from ..core.errors import DataError
 from .manifest import FACTS, PICTURE, Manifest, key, read_index
+from .place import Place, local_folder, place_of
+
+_PIECE = 8 * 2**20
 
 
 class Sample(NamedTuple):
@@ -29,74 +31,27 @@ class Sample(NamedTuple):
     facts: dict[str, Any]
 
 
-class OpenFiles:
-    """A bounded set of open files that several threads read from by position."""
-
-    def __init__(self, limit: int = 64) -> None:
-        self._limit, self._lock = limit, threading.Lock()
-        self._open: OrderedDict[Path, int] = OrderedDict()
-
-    def read(self, path: Path, offset: int, size: int) -> bytes:
-        """Raises DataError, naming the file, when it is missing or ends too early."""
-        try:
-            with self._lock:
-                handle = os.dup(
-                    self._handle(path)
-                )  # a copy of our own: another thread may close the original meanwhile
-        except OSError as error:
-            raise DataError(f"the file cannot be opened: {error.strerror}", where=str(path)) from error
-        try:
-            data = os.pread(handle, size, offset)
-            while 0 < len(data) < size and (more := os.pread(handle, size - len(data), offset + len(data))):
-                data += more
-        except OSError as error:
-            raise DataError(f"the file cannot be read: {error.strerror}", where=str(path)) from error
-        finally:
-            os.close(handle)
-        if len(data) != size:
-            raise DataError(
-                f"the file ends early: {size} bytes at {offset} were asked for, {len(data)} are there", where=str(path)
-            )
-        return data
-
-    def _handle(self, path: Path) -> int:
-        if path in self._open:
-            self._open.move_to_end(path)
-            return self._open[path]
-        self._open[path] = handle = os.open(path, os.O_RDONLY)
-        if len(self._open) > self._limit:
-            os.close(self._open.popitem(last=False)[1])
-        return handle
-
-    def close(self) -> None:
-        with self._lock:
-            while self._open:
-                os.close(self._open.popitem()[1])
-
-    def __del__(self) -> None:
-        self.close()
-
-
 class ShardSet:
-    """A finished folder of shards, read by position. Safe to use from several threads.
+    """A finished folder of shards, here or elsewhere, read by position. Safe to use from several threads.
 
     Raises:
         DataError: there is no manifest, or index or shards are not what it says (sizes here, hashes on every read).
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
-        self.manifest = Manifest.read(self.folder)
-        index = self.folder / self.manifest.index["name"]
-        if not index.is_file() or files.sha256_file(index) != self.manifest.index["sha256"]:
-            raise DataError("the index is not the one of the manifest", where=str(index), do="run 'shard' again")
-        table = read_index(index)
+    def __init__(self, folder: str | Path | Place) -> None:
+        self.place = place_of(folder)
+        self.manifest = Manifest.read(self.place)
+        table = read_index(self.place, self.manifest.index["name"], sha256=self.manifest.index["sha256"])
         self._uids = table["uid"].to_numpy()
         self._numbers = {name: table[name].to_numpy() for name in table.column_names if table[name].type == "int64"}
         self._words = {name: table[name].combine_chunks().dictionary_encode() for name in ("bucket", "shard", "split")}
         self._hashes = {name: table[name].combine_chunks() for name in ("png_sha256", "json_sha256", "pixels")}
-        self._files = OpenFiles()
         self._check_sizes()
+
+    @property
+    def folder(self) -> Path:
+        """Where the shards lie on this machine. Raises DataError for those elsewhere."""
+        return local_folder(self.place)
 
     def __len__(self) -> int:
         return len(self._uids)
@@ -115,7 +70,8 @@ class ShardSet:
         return self._words["bucket"][self._row(uid)].as_py()
 
     def shard_of(self, uid: int) -> Path:
-        return self.folder / self._words["shard"][self._row(uid)].as_py()
+        """The tar of a sample, on this machine."""
+        return self.folder / self._shard(uid)
 
     def split_of(self, uid: int) -> str:
         return self._words["split"][self._row(uid)].as_py()
@@ -140,41 +96,52 @@ class ShardSet:
     def verify(self) -> Iterator[DataError]:
         """Read every shard and yield one error per file that is not what the manifest says."""
         for shard in self.manifest.shards:
-            path = self.folder / shard["name"]
-            if not path.is_file():
-                yield DataError("a shard is missing", where=str(path), do="run 'shard' again")
-            elif files.sha256_file(path) != shard["sha256"]:
-                yield DataError("a shard is not the file that was written", where=str(path), do="run 'shard' again")
+            where, size = self.place.where(shard["name"]), self.place.size(shard["name"])
+            if size is None:
+                yield DataError("a shard is missing", where=where, do="run 'shard' again")
+            elif size != shard["bytes"] or self._hash_of(shard["name"], size) != shard["sha256"]:
+                yield DataError("a shard is not the file that was written", where=where, do="run 'shard' again")
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _row(self, uid: int) -> int:
         row = int(np.searchsorted(self._uids, uid))
         if row == len(self._uids) or self._uids[row] != uid:
-            raise DataError(f"picture {key(uid)} is in none of these shards", where=str(self.folder))
+            raise DataError(f"picture {key(uid)} is in none of these shards", where=str(self.place))
         return row
+
+    def _shard(self, uid: int) -> str:
+        return self._words["shard"][self._row(uid)].as_py()
+
+    def _hash_of(self, name: str, size: int) -> str:
+        digest = hashlib.sha256()
+        for start in range(0, size, _PIECE):
+            digest.update(self.place.read_range(name, start, min(_PIECE, size - start)))
+        return digest.hexdigest()
 
     def _member(self, uid: int, name: str) -> bytes:
         row = self._row(uid)
-        path = self.shard_of(uid)
-        start = int(self._numbers[f"{name}_offset"][row])
-        data = self._files.read(path, start, int(self._numbers[f"{name}_size"][row]))
-        if files.sha256(data) != self._hashes[f"{name}_sha256"][row].as_py():
-            raise DataError(
-                f"the bytes of {key(uid)}.{name} at {start} are not those that were written",
-                where=str(path), do="run 'shard' again: it rewrites the shards that are broken",
-            )  # fmt: skip
-        return data
+        shard, wanted = self._shard(uid), self._hashes[f"{name}_sha256"][row].as_py()
+        start, size = (int(self._numbers[f"{name}_{part}"][row]) for part in ("offset", "size"))
+
+        def check(data: bytes) -> None:
+            if files.sha256(data) != wanted:
+                raise DataError(
+                    f"the bytes of {key(uid)}.{name} at {start} are not those that were written",
+                    where=self.place.where(shard), do="run 'shard' again: it rewrites the shards that are broken",
+                )  # fmt: skip
+
+        return self.place.read_range(shard, start, size, check=check)
 
     def _check_sizes(self) -> None:
-        for shard in self.manifest.shards:
-            path = self.folder / shard["name"]
-            size = path.stat().st_size if path.is_file() else None
+        shards = self.manifest.shards
+        for shard, size in zip(shards, self.place.map(self.place.size, [shard["name"] for shard in shards])):
             if size != shard["bytes"]:
                 what = "is missing" if size is None else f"has {size} bytes, {shard['bytes']} were written"
                 raise DataError(
-                    f"a shard {what}", where=str(path), do="run 'shard' again: it rewrites only what is broken"
-                )
+                    f"a shard {what}", where=self.place.where(shard["name"]),
+                    do="run 'shard' again: it rewrites only what is broken",
+                )  # fmt: skip
 
 
 def stream(folder: Path) -> Iterator[Sample]:

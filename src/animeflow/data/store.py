@@ -21,8 +21,10 @@ import xxhash
 from torch import Tensor
 
 from ..core.errors import DataError
-from .reader import OpenFiles
+from .coming import Coming
+from .place import Place, local_folder, place_of
 from .segment import ENTRY, Layout, Segment, index_path, open_segment, raw, tensors_of, write_segment
+from .segment_elsewhere import fetch_segment
 
 _MAX_ENTRIES = 2**16  # keeps the header of a file far below the 100 MB that safetensors accepts
 
@@ -41,25 +43,35 @@ class Store:
     """What a folder of segments holds at the moment it is opened (`refresh` looks again). Safe to read from several threads.
 
     Args:
-        folder: created by the first writer.
+        folder: here, created by the first writer; or a Place elsewhere, which is read only.
         memory_bytes: entries that were read stay in memory up to this size, so a small set is read from disk once.
     """
 
-    def __init__(self, folder: Path, *, memory_bytes: int = 0) -> None:
-        self.folder, self._budget = Path(folder), memory_bytes
-        self._files, self._lock = OpenFiles(), threading.Lock()
+    def __init__(self, folder: str | Path | Place, *, memory_bytes: int = 0) -> None:
+        self.place, self._budget = place_of(folder), memory_bytes
+        self._lock = threading.Lock()
         self._memory: dict[str, dict[str, Tensor]] = {}
+        self._coming = Coming(self._load)
         self.refresh()
+
+    @property
+    def folder(self) -> Path:
+        """Where entries are written. Raises DataError for a store elsewhere."""
+        return local_folder(self.place)
 
     def refresh(self) -> None:
         """Read the index of every segment. Raises DataError when one is broken."""
-        self._segments: list[Segment] = [open_segment(path) for path in sorted(self.folder.glob("*.safetensors"))]
+        names = self.place.names("*.safetensors")
+        self._segments: list[Segment] = self.place.map(self._open, names)
         parts = [segment.entries for segment in self._segments]
         entries = np.concatenate(parts) if parts else np.empty(0, dtype=ENTRY)
         owners = np.repeat(np.arange(len(parts), dtype=np.uint32), [len(part) for part in parts])
         order = np.argsort(entries["address"], kind="stable")
         self._entries, self._owners = entries[order], owners[order]
         self._addresses = np.ascontiguousarray(self._entries["address"])
+
+    def _open(self, name: str) -> Segment:
+        return open_segment(self.folder / name) if self.place.local else fetch_segment(self.place, name)
 
     def __len__(self) -> int:
         """Distinct addresses."""
@@ -70,7 +82,7 @@ class Store:
 
     @property
     def bytes(self) -> int:
-        return sum(segment.path.stat().st_size for segment in self._segments)
+        return sum(self.place.size(segment.path.name) or 0 for segment in self._segments)
 
     def missing(self, addresses: Iterable[str]) -> list[str]:
         """Those of `addresses` that are not here, each once, in order."""
@@ -85,15 +97,18 @@ class Store:
         """The tensors of an address, not to be written to. Raises DataError when it is not here or its bytes are not as written."""
         if (known := self._memory.get(address)) is not None:
             return known
-        row = self._row(address)
-        tensors = self._read(self._segments[self._owners[row]], self._entries[row])
-        self._remember(address, tensors, int(self._entries[row]["size"]))
-        return tensors
+        return self._load(address) if self.place.local else self._coming.get(address)
+
+    def fetch(self, addresses: Iterable[str]) -> None:
+        """Start reading entries that will be wanted soon, many at once, where each waits for a network; a local store does nothing.
+        Each time an entry is named here, one `get` finds it come or coming, and what is wrong with it raises there."""
+        if self.place.pool:
+            self._coming.start((a for a in addresses if a not in self._memory), self.place.pool)
 
     def locate(self, address: str) -> Located | None:
-        """Where the bytes of an address lie, for a reader that has a place for them; None where `get` serves it better: it is in
-        memory, or will be once it was read. Raises DataError when it is not here."""
-        if address in self._memory:
+        """Where the bytes of an address lie, for a reader that has a place for them; None where `get` serves it better: it lies
+        elsewhere, is in memory, or will be once it was read. Raises DataError when it is not here."""
+        if address in self._memory or not self.place.local:
             return None
         row = self._row(address)
         segment = self._segments[self._owners[row]]
@@ -105,22 +120,32 @@ class Store:
         row = int(np.searchsorted(self._addresses, np.bytes_(wanted)))
         if row == len(self._addresses) or self._addresses[row] != wanted:
             raise DataError(
-                f"entry {address} is not in the cache", where=str(self.folder), do="run the verb 'cache' again"
+                f"entry {address} is not in the cache", where=str(self.place), do="run the verb 'cache' again"
             )
         return row
 
+    def _load(self, address: str) -> dict[str, Tensor]:
+        row = self._row(address)
+        tensors = self._read(self._segments[self._owners[row]], self._entries[row])
+        self._remember(address, tensors, int(self._entries[row]["size"]))
+        return tensors
+
     def _read(self, segment: Segment, entry: np.void) -> dict[str, Tensor]:
-        data = self._files.read(segment.path, int(entry["begin"]), int(entry["size"]))
-        if xxhash.xxh3_64_intdigest(data) != int(entry["xxh3"]):
-            raise DataError(
-                f"entry {_hex(entry)} of the cache is not what was written", where=str(segment.path),
-                do="delete this file and run 'cache' again: only what was in it is encoded anew",
-            )  # fmt: skip
+        name, begin, size = segment.path.name, int(entry["begin"]), int(entry["size"])
+
+        def check(data: bytes) -> None:
+            if xxhash.xxh3_64_intdigest(data) != int(entry["xxh3"]):
+                raise DataError(
+                    f"entry {_hex(entry)} of the cache is not what was written", where=self.place.where(name),
+                    do="delete this file and run 'cache' again: only what was in it is encoded anew",
+                )  # fmt: skip
+
+        data = self.place.read_range(name, begin, size, check=check)
         return tensors_of(data, segment.layouts[int(entry["layout"])])
 
     def _remember(self, address: str, tensors: dict[str, Tensor], size: int) -> None:
         with self._lock:
-            if size <= self._budget:
+            if size <= self._budget and address not in self._memory:
                 self._budget -= size
                 self._memory[address] = tensors
 
@@ -137,7 +162,7 @@ class Store:
             segment.path.unlink()
             index_path(segment.path).unlink(missing_ok=True)
         self._memory.clear()
-        self._files.close()
+        self.place.close()
         self.refresh()
         return entries_before - len(self), before - self.bytes
 

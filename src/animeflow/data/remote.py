@@ -1,0 +1,318 @@
+"""A folder elsewhere, through fsspec (`s3://`, `gs://`, `https://`, ...): requests with a time limit, repeated, counted.
+
+Knows byte ranges and faults; knows no format. What comes has the length that was asked for and passes the reader's check, or it is
+asked for again, so neither a cut answer nor one of another range can reach a batch.
+"""
+
+from __future__ import annotations
+
+import errno
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from ..core.errors import ConfigError, DataError, MissingExtra, did_you_mean
+from .kept import KeptRanges
+from .place import Check, OutOfReach, Place, Traffic, ends_early
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+_REFUSED = {400, 401, 402, 403, 405, 407, 411, 412, 451, 501}
+_BUGS = (TypeError, AttributeError, NameError, AssertionError, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """How a store elsewhere is asked.
+
+    Args:
+        retries: of one request, after the first try.
+        timeout_s: of one try.
+        wait_s: before the first retry; doubled for each further one, up to `longest_wait_s`, and jittered down by up to a half.
+        outage_s: a store that has answered before is waited for so long; one that never did only for the retries.
+        connections: requests under way at once.
+        keep: a local folder for copies of what was fetched, at most `keep_bytes` of it; None keeps none.
+        options: of the protocol's fsspec class (`endpoint_url`, `anon`, ...). Keys and passwords belong into the environment.
+    Raises:
+        ConfigError: a number is impossible.
+    """
+
+    retries: int = 5
+    timeout_s: float = 20.0
+    wait_s: float = 0.5
+    longest_wait_s: float = 30.0
+    outage_s: float = 600.0
+    connections: int = 32
+    keep: Path | None = None
+    keep_bytes: int = 100 * 2**30
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, least in (("retries", 0), ("timeout_s", 1e-3), ("wait_s", 0), ("connections", 1), ("keep_bytes", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name}={getattr(self, name)} is too small", where=f"data.remote.{name}")
+
+
+def open_remote(url: str, remote: Remote | None = None) -> RemoteFolder:
+    """Raises MissingExtra when the package of this protocol is not installed, ConfigError when nobody knows it."""
+    import fsspec
+
+    remote, protocol = remote or Remote(), url.split("://")[0].lower()
+    options = dict(remote.options)
+    if protocol in ("s3", "s3a"):  # its own limit is ten
+        options["config_kwargs"] = {"max_pool_connections": remote.connections} | dict(options.get("config_kwargs", {}))
+    try:
+        filesystem, root = fsspec.core.url_to_fs(url.rstrip("/"), **options)
+    except ImportError as error:
+        raise MissingExtra(
+            f"{protocol}:// needs a package that is not installed: {error}", where=url,
+            do="pip install 'animeflow[remote]'",
+        ) from error  # fmt: skip
+    except ValueError as error:
+        known = fsspec.available_protocols()
+        raise ConfigError(
+            f"{protocol}:// cannot be opened{did_you_mean(protocol, known) if protocol not in known else ''}: {error}",
+            where=url, do="use s3://, gs://, https:// or a folder",
+        ) from error  # fmt: skip
+    return RemoteFolder(Connection(filesystem, remote), root.rstrip("/"), url.rstrip("/"))
+
+
+class Connection:
+    """One store, its limits and its counts; shared by every folder of it that is read."""
+
+    def __init__(self, filesystem: Any, remote: Remote) -> None:
+        self.filesystem, self.remote, self.traffic = filesystem, remote, Traffic()
+        self.kept = KeptRanges(remote.keep, remote.keep_bytes) if remote.keep else None
+        self._lock, self._closed = threading.Lock(), threading.Event()
+        self._answered, self._jitter = False, random.Random()  # of waiting times only
+        self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def pool(self) -> Executor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.remote.connections, thread_name_prefix="remote")
+            return self._pool
+
+    def ask(self, where: str, method: str, *arguments: Any, judge: Callable[[Any], Out], **options: Any) -> Out:
+        """`judge` of what a method of the file system gives; both are repeated when either fails.
+
+        Raises:
+            FileNotFoundError: there is no such file, says the store.
+            OutOfReach: the store refuses, or did not answer for as long as it is waited for.
+            DataError: of `judge`, when the last answer was no better than the first.
+        """
+        first, attempt = time.monotonic(), 0
+        while True:
+            try:
+                answer = self._try(method, *arguments, **options)
+                self._answered = True
+                return judge(answer)
+            except Exception as caught:
+                error = _cause(caught)
+                self._give_up(error, where, attempt, time.monotonic() - first)
+            wait = min(self.remote.wait_s * 2**attempt, self.remote.longest_wait_s) * self._jitter.uniform(0.5, 1.0)
+            attempt += 1
+            self.count(retries=1, seconds_waited=wait)
+            if self._closed.wait(wait):
+                raise OutOfReach("the store was waited for when the run ended", where=where)
+
+    def _give_up(self, error: Exception, where: str, attempt: int, seconds: float) -> None:
+        """Raise what a fault comes to, unless it is worth another try."""
+        if isinstance(error, (FileNotFoundError, OutOfReach, *_BUGS)):
+            raise error
+        status = _status(error)
+        if status in (404, 410):
+            raise FileNotFoundError(where) from error
+        if isinstance(error, PermissionError) or status in _REFUSED:
+            raise OutOfReach(
+                f"the store refuses: {_words(error)}", where=where,
+                do="check the address and your rights (keys come from the environment), then start the same command again",
+            ) from error  # fmt: skip
+        if status == 416:  # the range begins behind the end of the file
+            raise DataError("the file ends early: the store has no such range", where=where) from error
+        if attempt < self.remote.retries:
+            return
+        if isinstance(error, DataError):
+            raise error
+        if not self._answered or seconds >= self.remote.outage_s:
+            raise OutOfReach(
+                f"the store gives no answer: {_words(error)}, {attempt + 1} tries in {seconds:.0f} s", where=where,
+                why="nothing is lost: what was trained is in the run's checkpoints",
+                do="when the store answers again, start the same command: the run can be resumed",
+            ) from error  # fmt: skip
+
+    def _try(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """One request. It is left behind when its time is up; the answer that still comes is nobody's."""
+        self.count(requests=1)
+        if self.filesystem.async_impl:
+            from fsspec.asyn import sync
+
+            call = getattr(self.filesystem, f"_{method}")
+            return sync(self.filesystem.loop, call, *arguments, timeout=self.remote.timeout_s, **options)
+        return _within(self.remote.timeout_s, lambda: getattr(self.filesystem, method)(*arguments, **options))
+
+    def count(self, **amounts: float) -> None:
+        with self._lock:
+            for name, amount in amounts.items():
+                setattr(self.traffic, name, getattr(self.traffic, name) + amount)
+
+    def close(self) -> None:
+        self._closed.set()
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+class RemoteFolder:
+    """A folder of a store elsewhere."""
+
+    local = False
+
+    def __init__(self, connection: Connection, root: str, url: str) -> None:
+        self.connection, self._root, self._url = connection, root, url
+        self._sizes: dict[str, int] = {}  # what the last listing said
+
+    @property
+    def traffic(self) -> Traffic:
+        with self.connection._lock:
+            return replace(self.connection.traffic)
+
+    @property
+    def retries(self) -> int:
+        return self.traffic.retries
+
+    @property
+    def seconds_waited(self) -> float:
+        return self.traffic.seconds_waited
+
+    @property
+    def pool(self) -> Executor:
+        return self.connection.pool
+
+    def __truediv__(self, name: str) -> Place:
+        return RemoteFolder(self.connection, f"{self._root}/{name}", f"{self._url}/{name}")
+
+    def __str__(self) -> str:
+        return self._url
+
+    def where(self, name: str = "") -> str:
+        return f"{self._url}/{name}" if name else self._url
+
+    def size(self, name: str) -> int | None:
+        if name in self._sizes:
+            return self._sizes[name]
+        try:
+            return self.connection.ask(self.where(name), "info", self._path(name), judge=lambda facts: facts["size"])
+        except FileNotFoundError:
+            return None
+
+    def names(self, pattern: str) -> list[str]:
+        self.connection.filesystem.invalidate_cache()
+        try:
+            rows = self.connection.ask(self.where(), "ls", f"{self._root}/", detail=True, judge=list)
+        except FileNotFoundError:
+            return []
+        found = {unquote(row["name"].rstrip("/").rsplit("/", 1)[-1]): row for row in rows if row["type"] == "file"}
+        self._sizes = {name: int(row["size"]) for name, row in found.items() if row.get("size") is not None}
+        return sorted(name for name in found if fnmatchcase(name, pattern))
+
+    def read_bytes(self, name: str, *, check: Check | None = None) -> bytes:
+        return self._read(name, {}, self.size(name), 0, check)
+
+    def read_range(self, name: str, start: int, size: int, *, check: Check | None = None) -> bytes:
+        if not size:
+            return b""
+        if check and self.connection.kept and (data := self._kept(name, start, size, check)) is not None:
+            return data
+        data = self._read(name, {"start": start, "end": start + size}, size, start, check)
+        if check and self.connection.kept:
+            self.connection.kept.write(self.where(name), start, data)
+        return data
+
+    def _read(self, name: str, limits: dict[str, int], size: int | None, start: int, check: Check | None) -> bytes:
+        def judge(data: bytes) -> bytes:
+            self.connection.count(bytes=len(data))
+            if size is not None and len(data) != size:
+                raise ends_early(self.where(name), start, size, len(data))
+            if check:
+                check(data)
+            return data
+
+        try:
+            return self.connection.ask(self.where(name), "cat_file", self._path(name), judge=judge, **limits)
+        except FileNotFoundError as error:
+            raise DataError("the file cannot be opened: there is none", where=self.where(name)) from error
+
+    def _kept(self, name: str, start: int, size: int, check: Check) -> bytes | None:
+        kept = self.connection.kept
+        assert kept is not None
+        data = kept.read(self.where(name), start, size)
+        if data is not None:
+            try:
+                check(data)
+            except DataError:
+                kept.drop(self.where(name), start, size)
+                return None
+            self.connection.count(kept=1)
+        return data
+
+    def map(self, function: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
+        return list(self.connection.pool.map(function, items))
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+
+def _within(seconds: float, call: Callable[[], Any]) -> Any:
+    """`call()` in a thread of its own, which is left behind when it takes too long: a blocking call cannot be ended."""
+    box: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            box.put((call(), None))
+        except BaseException as error:
+            box.put((None, error))
+
+    threading.Thread(target=run, name="remote-request", daemon=True).start()
+    try:
+        value, error = box.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no answer in {seconds} s") from None
+    if error:
+        raise error
+    return value
+
+
+def _cause(error: Exception) -> Exception:
+    """fsspec's http says "not found" of any failed look at a file, and keeps what it was as the cause."""
+    inner = error.__cause__
+    return inner if isinstance(error, FileNotFoundError) and isinstance(inner, Exception) else error
+
+
+def _status(error: Exception) -> int | None:
+    """The HTTP status in an error of whatever client; None where it has none."""
+    for name in ("status", "status_code", "code"):
+        value = getattr(error, name, None)
+        if isinstance(value, int):
+            return value
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
+        return 403
+    return None
+
+
+def _words(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(": ")
