@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.conditioning import Conditioning
+from .work import Work
 
 TextRow = Mapping[str, Tensor]
 """Frozen features of one caption without a batch axis, at the caption's own length, e.g. `{"t5": [n, 4096], ...}`.
@@ -173,6 +174,21 @@ class Family(Protocol):
 
     def sizes(self) -> Sequence[PartSize]:
         """Parameter counts without allocating memory (meta device)."""
+
+    @property
+    def text_tokens(self) -> int:
+        """What the backbone sees of one full prompt: for plans and measurements."""
+
+    def work(self, *, height: int, width: int, text_tokens: int) -> Work:
+        """FLOP of one picture of so many pixels with a prompt of so many tokens, in closed form; asks for no weight."""
+
+    def random_text(self, count: int, *, tokens: int, seed: int = 0) -> Conditioning:
+        """Conditioning of `count` prompts of `tokens` tokens that say nothing, on the CPU, without the text tower: for measuring
+        what a step costs."""
+
+    def stock(self, backbone: nn.Module) -> nn.Module:
+        """The peer of `backbone` for benchmarks: the network as its library runs it, eager, on a copy of the weights, called
+        alike."""
 
     def describe(self) -> Mapping[str, str]:
         """Identity for manifests and model cards: name, flavour, where weights came from, and under `codec` and `text` the

@@ -27,15 +27,17 @@ class AttentionCall:
 
 @dataclass(frozen=True)
 class Work:
-    """FLOP of the forward pass of one picture.
+    """FLOP of one picture.
 
     Attributes:
-        linear: of linear layers and convolutions.
+        linear: of linear layers and convolutions, forward.
         attention: every shape of attention.
+        spared: of the backward pass, what nobody asks for: gradients of inputs that nothing trainable made, and of frozen weights.
     """
 
     linear: float
     attention: tuple[AttentionCall, ...]
+    spared: float = 0.0
 
     @property
     def forward(self) -> float:
@@ -43,5 +45,11 @@ class Work:
 
     @property
     def train(self) -> float:
-        """Of forward and backward pass: the backward pass computes two products for every one of the forward pass."""
-        return 3 * self.forward
+        """Of forward and backward pass: the backward pass computes two products for every one of the forward pass, save for
+        `spared`."""
+        return 3 * self.forward - self.spared
+
+
+def linear(rows: int, inputs: int, outputs: int) -> float:
+    """FLOP of a linear layer over so many rows."""
+    return 2.0 * rows * inputs * outputs

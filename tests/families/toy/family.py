@@ -1,11 +1,15 @@
 """The toy family: one object that builds backbone, codec and text tower, and one file that holds its weights."""
 
+import copy
 from pathlib import Path
 
 import torch
 
+from ...core.conditioning import Conditioning
+from ...core.seed import normal
 from ..protocol import PartSize, SamplingDefaults
 from ..tensor_file import cast, only_file, read_tensors, write_tensors
+from ..work import Work, linear
 from .backbone import Backbone
 from .pixels import Pixels
 from .words import WIDTH, Words
@@ -14,12 +18,13 @@ from .words import WIDTH, Words
 class Toy:
     name, patch = "toy", 1
     text_settings = ("words",)  # options below that change text features
+    text_tokens = 1  # whatever a caption says becomes one vector
     defaults = SamplingDefaults(shift=3.0, cfg=2.0, steps=8)
     model_spec = {"architecture": "toy", "implementation": "animeflow"}  # noqa: RUF012
 
     def __init__(self, flavour="tiny", *, weights=None, width=32, words=40, seed=0):
         self.flavour, self.weights = flavour, str(weights or f"random, seed {seed}")
-        self._codec, self._text = Pixels(), Words(words)
+        self._codec, self._text, self.width = Pixels(), Words(words), width
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._backbone = Backbone(self._codec.channels, width, WIDTH)
@@ -45,6 +50,20 @@ class Toy:
 
     def sizes(self):
         return [PartSize("backbone", sum(p.numel() for p in self._backbone.parameters()), trainable=True)]
+
+    def work(self, *, height, width, text_tokens):
+        cells, channels = height * width // self._codec.stride**2, self._codec.channels
+        film = linear(1, 16 + WIDTH, 2 * self.width)
+        read, say = linear(cells, 9 * channels, self.width), linear(cells, 9 * self.width, channels)
+        return Work(
+            linear=film + read + say, attention=(), spared=film + read
+        )  # these two read what nothing trainable made
+
+    def random_text(self, count, *, tokens, seed=0):
+        return Conditioning({"text": normal((count, WIDTH), seed, "text")})
+
+    def stock(self, backbone):
+        return copy.deepcopy(backbone)  # no library has this network: it is its own peer
 
     def describe(self):
         parts = {"codec": self._codec.fingerprint, "text": self._text.fingerprint}

@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from ...core.conditioning import Conditioning
 from ...core.errors import ConfigError
 from ..codec import KLCodec, TinyCodec
 from ..protocol import Layout, PartSize, SamplingDefaults
 from ..tensor_file import dtype_named
 from ..tiny_tokenizers import default_words
+from ..work import Work
 from . import sizes
 from .adapter import check_mode
 from .backbone import Backbone
@@ -21,6 +25,7 @@ from .shapes import shape
 from .text_tower import AnimaTextTower, check_empty_prompt
 from .tiny import tiny_tower
 from .tower_file import tower_from_file
+from .work import work
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +169,29 @@ class Anima:
             PartSize("qwen", self._text_size(), trainable=False),
             PartSize("codec", self._codec_size(), trainable=False),
         ]
+
+    @property
+    def text_tokens(self) -> int:
+        """The floor: what a caption lacks of it is filled with zeros that the DiT attends to."""
+        return self.shape.text_floor
+
+    def work(self, *, height: int, width: int, text_tokens: int) -> Work:
+        """FLOP of one picture, the adapter's among them as far as it learns."""
+        size = {"height": height, "width": width, "text_tokens": text_tokens}
+        return work(self.shape, **size, adapter=self.adapter, rank=self.adapter_rank)
+
+    def random_text(self, count: int, *, tokens: int, seed: int = 0) -> Conditioning:
+        """Conditioning of the shapes that the text tower gives, without it."""
+        from .stock import random_text
+
+        return random_text(self.shape, count, tokens=tokens, seed=seed)
+
+    def stock(self, backbone: nn.Module) -> nn.Module:
+        """diffusers' networks on a copy of the backbone's weights. An adapter that learns by a LoRA is merged, and frozen."""
+        from .stock import Stock
+
+        assert isinstance(backbone, Backbone)
+        return Stock(backbone, self.shape)
 
     def describe(self) -> Mapping[str, str]:
         """Identity for manifests and model cards. Builds codec and text tower, whose hashes are a part of it."""

@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from ...core.conditioning import Conditioning
 from ...core.errors import ConfigError
 from ..codec import KLCodec, TinyCodec, load_codec
 from ..protocol import Layout, PartSize, SamplingDefaults
 from ..tensor_file import dtype_named
 from ..tiny_tokenizers import default_words
 from ..toon_codec import untrained_codec
+from ..work import Work
 from . import sizes
 from .backbone import Backbone
 from .load import check_flavour, find_weights, stored_backbone, stored_shape
@@ -20,8 +24,11 @@ from .shapes import shape
 from .t5_length import T5Length
 from .text_tower import SD3TextTower
 from .tiny import tiny_tower
+from .work import work
 
 log = logging.getLogger(__name__)
+
+CLIP_LENGTH = 77  # tokens of the released CLIPs
 
 
 class SD35:
@@ -144,6 +151,29 @@ class SD35:
             PartSize(name, count, trainable=False) for name, count in text.items() if self.with_t5 or name != "t5"
         ]
         return [*parts, PartSize("codec", self._codec_size(), trainable=False)]
+
+    @property
+    def text_tokens(self) -> int:
+        """CLIP's tokens and T5's. A policy that pads to no one length is taken at `T5Length.length`: few captions are longer."""
+        clip = self.clip_length if self.flavour == "tiny" else CLIP_LENGTH
+        return clip + (self.t5_length.length if self.with_t5 else self.t5_length.null)
+
+    def work(self, *, height: int, width: int, text_tokens: int) -> Work:
+        """FLOP of one picture; `text_tokens` counts CLIP's places, too."""
+        return work(self.shape, height=height, width=width, text_tokens=text_tokens)
+
+    def random_text(self, count: int, *, tokens: int, seed: int = 0) -> Conditioning:
+        """Conditioning of the shapes that the text tower gives, without it."""
+        from .stock import random_text
+
+        return random_text(self.shape, count, tokens=tokens, seed=seed)
+
+    def stock(self, backbone: nn.Module) -> nn.Module:
+        """diffusers' network on a copy of the backbone's weights."""
+        from .stock import Stock
+
+        assert isinstance(backbone, Backbone)
+        return Stock(backbone, self.shape)
 
     def describe(self) -> Mapping[str, str]:
         """Identity for manifests and model cards. Builds codec and text tower, whose hashes are a part of it."""
