@@ -16,10 +16,11 @@ from ..core.batch import Batch
 from ..core.errors import ConfigError, did_you_mean
 from ..model.protocol import TextRow, TextTower
 from ..text.caption import CaptionPolicy, render
+from . import rows8
 from .fill import stacked
 from .index import CacheIndex
 from .reader import ShardSet
-from .texts import EMPTY
+from .texts import EMPTY, stored
 
 
 class Assembler:
@@ -53,6 +54,7 @@ class Assembler:
         self.index, self.tower, self.seed, self.pin = index, tower, seed, pin
         self.caption_dropout, self.encoder_dropout = caption_dropout, dict(encoder_dropout or {})
         self.live, self.shards, self.policy = texts == "live", shards, policy
+        self._text_dtype: str = index.manifest["identity"].get("text_dtype", "bf16")
         _check(self, texts)
 
     def batch(
@@ -65,9 +67,13 @@ class Assembler:
         """
         walk: Callable[..., Iterator[Any]] = pool.map if pool else map
         addresses = [self.index.latent_address(uid) for uid in uids]
+        images = list(zip(uids, visits, strict=True))
+        captions = [] if self.live else [self.caption_address(*image) for image in images]
+        self.index.latents.fetch(addresses)
+        self.index.texts.fetch(captions)
         latents = stacked(self.index.latents, addresses, pin=self.pin, walk=walk)
-        rows = self._rows(uids, visits, walk)
-        drop = [self.dropped_encoders(uid, visit) for uid, visit in zip(uids, visits, strict=True)]
+        rows = self._live_rows(uids, visits, walk) if self.live else list(walk(self._row, captions))
+        drop = [self.dropped_encoders(*image) for image in images]
         conditioning = self.tower.collate(rows, drop=drop if any(drop) else None)
         batch = Batch(latents, conditioning, tuple(uids), tuple(visits), global_count)
         return batch.pinned() if self.pin else batch
@@ -98,14 +104,16 @@ class Assembler:
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _rows(self, uids: Sequence[int], visits: Sequence[int], walk: Callable[..., Iterator[Any]]) -> list[TextRow]:
-        if not self.live:
-            addresses = [self.caption_address(uid, visit) for uid, visit in zip(uids, visits, strict=True)]
-            return list(walk(self.index.texts.get, addresses))
+    def _live_rows(
+        self, uids: Sequence[int], visits: Sequence[int], walk: Callable[..., Iterator[Any]]
+    ) -> list[TextRow]:
         with torch.no_grad():
             rows = self.tower.encode(list(walk(self.caption, uids, visits)))
         # Rounded as the cache rounds, so that the same caption gives the same features either way.
-        return [{n: t.to(torch.bfloat16) if t.is_floating_point() else t for n, t in row.items()} for row in rows]
+        return [rows8.unpack(stored(row, self._text_dtype)) for row in rows]
+
+    def _row(self, address: str) -> TextRow:
+        return rows8.unpack(self.index.texts.get(address))
 
 
 def _check(self: Assembler, texts: str) -> None:

@@ -8,8 +8,9 @@ modulo the world, writes files of its own, and at the end its own part of the in
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from .latents import PREPROCESSING, encode_latents, latent_address
 from .manifest import Rejection
 from .reader import ShardSet
 from .store import Store, StoreWriter
-from .texts import EMPTY, count_truncated, encode_texts, text_address
+from .texts import EMPTY, convert_texts, count_truncated, encode_texts, row_identity, text_address
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def build_cache(
     out: Path,
     seed: int,
     variants: int = 4,
+    text_dtype: str = "bf16",
     batch_size: int = 8,
     text_batch_size: int = 512,
     device: torch.device | str = "cpu",
@@ -99,17 +101,19 @@ def build_cache(
     Args:
         seed: of the caption variants.
         variants: captions per picture; 0 caches latents and the empty prompt only, for captions that are encoded live.
+        text_dtype: of the rows of captions: "bf16" or, in half the space, "int8". Rows that are here in bf16 need no tower.
         rank, world: this process and how many share the work. All of them have to finish before the cache can be opened.
         text_batch_size: captions given to the tower at once, which puts those of one length together.
         threads: that read and decode pictures ahead of the codec.
         segment_bytes: size of the files that entries are written to.
         describe: the family's own description, for the manifest.
     Raises:
+        ConfigError: there is no such `text_dtype`.
         DataError: a shard is broken, or the tower gives numbers that are not finite.
     """
     started, out = time.perf_counter(), Path(out)
     codec, tower = codec.to(device), tower.to(device)
-    wanted = _want(shards, codec, tower, policy, variants, seed, rank, world)
+    wanted = _want(shards, codec, tower, policy, variants, seed, rank, world, text_dtype)
     stores = {name: Store(out / name) for name in ("latents", "texts")}
     todo_latents = _todo(stores["latents"], wanted.latents)
     todo_texts = {a: wanted.texts[a] for a in stores["texts"].missing(wanted.texts)}
@@ -124,10 +128,16 @@ def build_cache(
         StoreWriter(out / "texts", segment_bytes=segment_bytes) as writer,
         progress("captions", len(todo_texts)) as advance,
     ):
-        written += encode_texts(todo_texts, tower, writer, batch_size=text_batch_size, advance=advance)
+        packed, size = convert_texts(todo_texts, tower, stores["texts"], writer, text_dtype=text_dtype)
+        advance(len(packed))
+        todo_texts = {address: text for address, text in todo_texts.items() if address not in packed}
+        written += size
+        written += encode_texts(
+            todo_texts, tower, writer, batch_size=text_batch_size, advance=advance, text_dtype=text_dtype
+        )
     lost = {wanted.latents[uid]: reason for uid, reason in bad.items()}
     rejected = [Rejection(u, shards.bucket_of(u), lost[a]) for u, a in sorted(wanted.latents.items()) if a in lost]
-    identity = _identity(shards, codec, tower, policy, variants, seed)
+    identity = _identity(shards, codec, tower, policy, variants, seed) | row_identity(text_dtype)
     report = CacheReport(
         hash=files.address(**identity),
         pictures=len(wanted.latents) - len(rejected),
@@ -143,15 +153,17 @@ def build_cache(
         },
         rejected=tuple(rejected),
     )
-    _write_index(out, report, identity, wanted, shards, tower, rank=rank, world=world, describe=dict(describe or {}))
+    address = partial(text_address, tower=tower, text_dtype=text_dtype)
+    _write_index(out, report, identity, wanted, shards, address, rank=rank, world=world, describe=dict(describe or {}))
     return report
 
 
 def diff(
-    shards: ShardSet, codec: Codec, tower: TextTower, policy: CaptionPolicy, *, out: Path, seed: int, variants: int = 4
-) -> CacheDiff:
+    shards: ShardSet, codec: Codec, tower: TextTower, policy: CaptionPolicy, *, out: Path, seed: int,
+    variants: int = 4, text_dtype: str = "bf16",
+) -> CacheDiff:  # fmt: skip
     """What `build_cache` would encode with the same arguments. Encodes and writes nothing."""
-    wanted = _want(shards, codec, tower, policy, variants, seed, 0, 1)
+    wanted = _want(shards, codec, tower, policy, variants, seed, 0, 1, text_dtype)
     latents, texts = set(wanted.latents.values()), set(wanted.texts)
     no_latents, no_texts = (len(Store(Path(out) / n).missing(w)) for n, w in (("latents", latents), ("texts", texts)))
     return CacheDiff(len(wanted.latents), no_latents, len(latents) - no_latents, no_texts, len(texts) - no_texts)
@@ -195,16 +207,17 @@ def _want(
     seed: int,
     rank: int,
     world: int,
+    text_dtype: str,
 ) -> _Wanted:
     latents: dict[int, str] = {}
     captions: dict[int, list[Caption]] = {}
-    texts = {text_address(EMPTY, tower): EMPTY}
+    texts = {text_address(EMPTY, tower, text_dtype): EMPTY}
     for uid in shards.in_file_order():
         if uid % world != rank:  # a uid is a hash already, so this is an even split
             continue
         latents[uid] = latent_address(shards.pixels_of(uid), codec)
         captions[uid] = variants(shards.facts(uid), policy, count=number, seed=seed, uid=uid) if number else []
-        texts |= {text_address(caption.text, tower): caption.text for caption in captions[uid]}
+        texts |= {text_address(caption.text, tower, text_dtype): caption.text for caption in captions[uid]}
     return _Wanted(latents, captions, texts)
 
 
@@ -230,21 +243,21 @@ def _identity(
 
 
 def _write_index(
-    out: Path, report: CacheReport, identity: Mapping[str, Any], wanted: _Wanted, shards: ShardSet, tower: TextTower,
-    *, rank: int, world: int, describe: Mapping[str, Any],
+    out: Path, report: CacheReport, identity: Mapping[str, Any], wanted: _Wanted, shards: ShardSet,
+    address: Callable[[str], str], *, rank: int, world: int, describe: Mapping[str, Any],
 ) -> None:  # fmt: skip
     rejected = {rejection.uid for rejection in report.rejected}
     rows = []
     for uid, latent in wanted.latents.items():
         if uid not in rejected:
             texts = tuple(caption.text for caption in wanted.captions[uid])
-            addresses = tuple(text_address(text, tower) for text in texts)
+            addresses = tuple(map(address, texts))
             rows.append(Row(uid, shards.bucket_of(uid), shards.split_of(uid), latent, addresses, texts))
     write_part(part_path(out, report.hash, rank, world), rows, asdict(report))
     if rank == 0:
         manifest = {
             "format": FORMAT, "hash": report.hash, "world": world, "identity": identity, "family": describe,
-            "empty": text_address(EMPTY, tower),
+            "empty": address(EMPTY),
         }  # fmt: skip
         files.write_json(manifest_path(out, report.hash), manifest)
         files.write_json(out / LATEST, {"hash": report.hash})

@@ -16,7 +16,7 @@ import torch
 import xxhash
 from torch import Tensor
 
-from .segment import TORCH, Layout
+from .segment import TORCH, Layout, layout_of
 from .store import Located, Store
 
 
@@ -41,17 +41,16 @@ def stacked(
     """
     located = [store.locate(address) for address in addresses]
     known = next((each.layout for each in located if each), None)
-    dtype, shape = _form(known) if known else _form_of(store.get(addresses[0])[""])
-    whole = (len(addresses), *shape)
-    tensor = _allocate(whole, dtype, pin=pin) if out is None else out
-    if tensor.shape != whole or tensor.dtype != dtype or not tensor.is_contiguous():
-        raise ValueError(f"{tensor.dtype} {list(tensor.shape)} cannot take entries of {dtype} {list(whole)}")
+    if known is None:
+        parts = list(walk(lambda address: store.get(address)[""], addresses))
+        return torch.stack(parts, out=_room(out, len(parts), layout_of({"": parts[0]}), pin=pin))
+    tensor = _room(out, len(addresses), known, pin=pin)
     bytes_BS = tensor.view(len(addresses), -1).view(torch.uint8).numpy()
 
     def fill(place: int) -> None:
         entry = located[place]
-        fits = entry is not None and entry.layout == known
-        if not (fits and read_into(entry, bytes_BS[place], verify=verify)):  # type: ignore[arg-type]
+        there = entry is not None and entry.layout == known and read_into(entry, bytes_BS[place], verify=verify)
+        if not there:
             tensor[place].copy_(store.get(addresses[place])[""])
 
     for _ in walk(fill, range(len(addresses))):
@@ -61,35 +60,33 @@ def stacked(
 
 def read_into(entry: Located, row_S: np.ndarray, *, verify: bool = True) -> bool:
     """Read the bytes of an entry into `row_S` (uint8, of its size). False when they are not all there or not those written."""
-    if len(row_S) != entry.size:
+    view = row_S.data
+    if len(view) != entry.size:
         return False
     try:
         handle = os.open(entry.path, os.O_RDONLY)
     except OSError:
         return False
     try:
-        done = os.preadv(handle, [row_S], entry.begin)
-        while 0 < done < entry.size and (more := os.preadv(handle, [row_S[done:]], entry.begin + done)):
+        done = os.preadv(handle, [view], entry.begin)
+        while 0 < done < entry.size and (more := os.preadv(handle, [view[done:]], entry.begin + done)):
             done += more
     except OSError:
         return False
     finally:
         os.close(handle)
-    return done == entry.size and (not verify or xxhash.xxh3_64_intdigest(row_S) == entry.xxh3)
+    return done == entry.size and (not verify or xxhash.xxh3_64_intdigest(view) == entry.xxh3)
 
 
-def _form(layout: Layout) -> tuple[torch.dtype, tuple[int, ...]]:
-    (_, dtype, shape), *others = layout
-    assert not others, "entries that are stacked hold one tensor"
-    return TORCH[dtype], shape
-
-
-def _form_of(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...]]:
-    return tensor.dtype, tuple(tensor.shape)
-
-
-def _allocate(shape: tuple[int, ...], dtype: torch.dtype, *, pin: bool) -> Tensor:
-    """New memory. Touching it for the first time costs more than the copy into it, unless pages are large: numpy asks for such."""
+def _room(out: Tensor | None, count: int, layout: Layout, *, pin: bool) -> Tensor:
+    """`out`, or new memory, for `count` entries of a layout. To touch new memory for the first time costs more than the copy into
+    it, unless its pages are large: numpy asks for such."""
+    ((_, name, shape),) = layout
+    whole, dtype = (count, *shape), TORCH[name]
+    if out is not None:
+        if out.shape != whole or out.dtype != dtype or not out.is_contiguous():
+            raise ValueError(f"{out.dtype} {list(out.shape)} cannot take entries of {dtype} {list(whole)}")
+        return out
     if pin:
-        return torch.empty(shape, dtype=dtype, pin_memory=True)
-    return torch.from_numpy(np.empty(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(shape)
+        return torch.empty(whole, dtype=dtype, pin_memory=True)
+    return torch.from_numpy(np.empty(math.prod(whole) * dtype.itemsize, np.uint8)).view(dtype).view(whole)

@@ -143,6 +143,11 @@ def _read_header(path: Path, length: bytes, file: io.BufferedReader) -> Iterator
         yield address, layout, start + parts[0][3], parts[-1][4] - parts[0][3]
 
 
+def layout_of(tensors: Mapping[str, Tensor]) -> Layout:
+    """The layout of an entry that holds these tensors."""
+    return tuple((name, _DTYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in sorted(tensors.items()))
+
+
 def tensors_of(data: bytes, layout: Layout) -> dict[str, Tensor]:
     """Cut the bytes of an entry into its tensors."""
     tensors, begin = {}, 0

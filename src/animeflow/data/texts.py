@@ -1,4 +1,4 @@
-"""Captions to cached rows of text features. Knows a text tower by its protocol; knows no picture."""
+"""Captions to cached rows of text features, in bfloat16 or eight bits. Knows a text tower by its protocol; knows no picture."""
 
 from __future__ import annotations
 
@@ -6,19 +6,62 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
+from torch import Tensor
 
 from ..core import files
-from ..core.errors import DataError
-from ..model.protocol import TextTower
-from .store import StoreWriter
+from ..core.errors import ConfigError, DataError, did_you_mean
+from ..model.protocol import TextRow, TextTower
+from . import rows8
+from .store import Store, StoreWriter
 
 EMPTY = ""
 """The prompt that joint caption dropout and guidance use. It is in every cache."""
 
 
-def text_address(caption: str, tower: TextTower) -> str:
+DTYPES = ("bf16", "int8")
+"""How rows are stored: rounded to bfloat16, or in half of that, see `rows8`."""
+
+
+def row_identity(text_dtype: str) -> dict[str, str]:
+    """What the form of the rows adds to an address and to the identity of a cache; nothing for bfloat16.
+
+    Raises:
+        ConfigError: there is no such form.
+    """
+    if text_dtype not in DTYPES:
+        raise ConfigError(
+            f"unknown dtype of text rows '{text_dtype}'{did_you_mean(text_dtype, DTYPES)}", where="data.cache.text_dtype",
+            do=f"choose one of: {', '.join(DTYPES)}",
+        )  # fmt: skip
+    return {"text_dtype": text_dtype, "rows": rows8.FORMAT} if text_dtype != "bf16" else {}
+
+
+def text_address(caption: str, tower: TextTower, text_dtype: str = "bf16") -> str:
     """Address of the row of a caption. The tower's fingerprint holds weights, tokenizers and length policy."""
-    return files.address(caption=caption, tower=tower.fingerprint)
+    return files.address(caption=caption, tower=tower.fingerprint, **row_identity(text_dtype))
+
+
+def stored(row: TextRow, text_dtype: str) -> dict[str, Tensor]:
+    """A row as the cache keeps it; `rows8.unpack` is the way back."""
+    if text_dtype == "int8":
+        return rows8.pack(row)
+    return {name: tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor for name, tensor in row.items()}
+
+
+def convert_texts(
+    captions: Mapping[str, str], tower: TextTower, store: Store, writer: StoreWriter, *, text_dtype: str
+) -> tuple[set[str], int]:
+    """Write those of `captions` (address -> text) whose row `store` holds in bfloat16: the tower need not see them again.
+
+    Returns their addresses, and the bytes written.
+    """
+    twins = {address: text_address(text, tower) for address, text in captions.items()} if text_dtype != "bf16" else {}
+    lacking, done, written = set(store.missing(twins.values())), set[str](), 0
+    for address, twin in twins.items():
+        if twin not in lacking:
+            written += writer.add(address, stored(store.get(twin), text_dtype))
+            done.add(address)
+    return done, written
 
 
 def encode_texts(
@@ -28,6 +71,7 @@ def encode_texts(
     *,
     batch_size: int,
     advance: Callable[[int], None],
+    text_dtype: str = "bf16",
 ) -> int:
     """Encode `captions` (address -> text) into `writer`, unpadded, each once. Returns the bytes written.
 
@@ -49,7 +93,7 @@ def encode_texts(
                         f"the text tower gives '{name}' features that are not finite",
                         where=f"caption {caption[:80]!r}", do="run the text encoders in bf16 or fp32, not fp16",
                     )  # fmt: skip
-            written += writer.add(address, row)
+            written += writer.add(address, stored(row, text_dtype))
         advance(len(part))
     return written
 
