@@ -1,4 +1,4 @@
-"""metrics.jsonl is complete whatever wandb does."""
+"""metrics.jsonl is complete whatever wandb and the disk do, and no step waits for either."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,6 @@ from pathlib import Path
 from animeflow.train.tracker import Tracker
 
 tracker = Tracker(Path(sys.argv[1]), config={"optim.lr": 0.1}, wandb="offline", name="probe")
-assert tracker._run is not None, "wandb did not start"
 for images in (8, 16):
     tracker.log(images, images // 8, {"train/loss": float("nan") if images == 8 else 0.5})
 tracker.finish()
@@ -50,28 +52,142 @@ def test_wandb_offline_writes_its_files_and_needs_no_network(tmp_path) -> None:
     assert images_logged(run) == [8, 16]
 
 
-class Failing:
-    def log(self, *_: object, **__: object) -> None:
-        raise ConnectionError("service is gone")
+class Wandb:
+    """Stands for a run of wandb: what is asked of it, in which mode it was begun, and how it misbehaves."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.lines: list[int] = []
+        self.finished = 0
+        self.bad: dict[str, str] = {}  # "init", "online", "log" or "finish" -> "raises" or "hangs"
+        self.over = threading.Event()  # ends what hangs, when the test is over
+
+    def misbehave(self, *names: str) -> None:
+        for how in (self.bad.get(name) for name in names):
+            if how == "raises":
+                raise ConnectionError("service is gone")
+            if how == "hangs":
+                self.over.wait(60)
+                raise ConnectionError("ended by the test")
+
+    def init(self, *, mode: str, **_: object) -> Wandb:
+        self.begun.append(mode)
+        self.misbehave("init", mode)
+        return self
+
+    def log(self, line: dict[str, float], *, step: int) -> None:
+        self.misbehave("log")
+        self.lines.append(step)
 
     def finish(self) -> None:
-        raise ConnectionError("service is gone")
+        self.misbehave("finish")
+        self.finished += 1
 
 
-@pytest.mark.parametrize("when", ["init", "log"])
-def test_metrics_are_complete_when_wandb_fails(tmp_path, monkeypatch, caplog, when) -> None:
-    import wandb
+@pytest.fixture
+def wandb(monkeypatch) -> Iterator[Wandb]:
+    import wandb as real
 
-    def init(**_: object) -> Failing:
-        if when == "init":
-            raise RuntimeError("no network")
-        return Failing()
+    fake = Wandb()
+    monkeypatch.setattr(real, "init", fake.init)
+    monkeypatch.setattr(real, "teardown", lambda: None)
+    yield fake
+    fake.over.set()
 
-    monkeypatch.setattr(wandb, "init", init)
+
+def run_of_three(folder: Path, *, mode: str = "online") -> float:
+    """Log three lines and finish; returns the seconds that the three lines took."""
+    tracker = Tracker(folder, wandb=mode, start_seconds=0.3, finish_seconds=0.3)  # type: ignore[arg-type]
+    start = time.perf_counter()
+    for images in (8, 16, 24):
+        tracker.log(images, images // 8, {"train/loss": 0.5})
+    seconds = time.perf_counter() - start
+    tracker.finish()
+    tracker.finish()
+    return seconds
+
+
+def test_wandb_gets_every_line_in_order(tmp_path, wandb) -> None:
+    run_of_three(tmp_path)
+    assert (wandb.begun, wandb.lines, wandb.finished) == (["online"], [8, 16, 24], 1)
+
+
+@pytest.mark.parametrize("how", ["raises", "hangs"])
+@pytest.mark.parametrize("when", ["init", "log", "finish"])
+def test_metrics_are_complete_and_no_step_waits_when_wandb_fails(tmp_path, wandb, caplog, when, how) -> None:
+    wandb.bad[when] = how
     with caplog.at_level("WARNING", logger="animeflow"):
-        tracker = Tracker(tmp_path, wandb="online")
-        for images in (8, 16, 24):
-            tracker.log(images, images // 8, {"train/loss": 0.5})
-        tracker.finish()
+        seconds = run_of_three(tmp_path)
     assert images_logged(tmp_path) == [8, 16, 24]
     assert caplog.text.count("metrics.jsonl is complete") == 1
+    assert seconds < 5, "what hangs does so for a minute"
+
+
+@pytest.mark.parametrize("how", ["raises", "hangs"])
+def test_online_falls_back_to_offline(tmp_path, wandb, caplog, how) -> None:
+    wandb.bad["online"] = how
+    with caplog.at_level("WARNING", logger="animeflow"):
+        run_of_three(tmp_path)
+    assert (wandb.begun, wandb.lines, wandb.finished) == (["online", "offline"], [8, 16, 24], 1)
+    assert caplog.text.count("keeps its files here") == 1
+    assert "is complete without it" not in caplog.text
+
+
+def test_a_service_that_takes_no_more_lines_is_left_alone(tmp_path, wandb, caplog, monkeypatch) -> None:
+    monkeypatch.setattr("animeflow.train.tracker.MOST_LINES", 5)
+    wandb.bad["log"] = "hangs"
+    tracker = Tracker(tmp_path, wandb="offline", start_seconds=0.3, finish_seconds=0.3)
+    for images in range(20):
+        tracker.log(images, images, {})
+    tracker.finish()
+    assert images_logged(tmp_path) == list(range(20))
+    assert caplog.text.count("has not taken") == 1
+
+
+def test_a_full_disk_is_a_warning_and_its_lines_come_later(tmp_path, caplog) -> None:
+    path = tmp_path / "metrics.jsonl"
+    tracker = Tracker(tmp_path)
+    tracker.log(8, 1, {})
+    path.rename(tmp_path / "before")
+    path.symlink_to("/dev/full")  # every write to it says ENOSPC
+    with caplog.at_level("WARNING", logger="animeflow"):
+        for images in (16, 24):
+            tracker.log(images, images // 8, {})
+        path.unlink()
+        (tmp_path / "before").rename(path)
+        for images in (32, 40):
+            tracker.log(images, images // 8, {})
+    assert images_logged(tmp_path) == [8, 16, 24, 32, 40]
+    assert caplog.text.count("No space left") == 1
+    assert caplog.text.count("written again, and complete") == 1
+
+
+def test_half_a_line_is_taken_back(tmp_path, monkeypatch) -> None:
+    write, full = os.write, [True]
+
+    def little_room(handle: int, data: bytes) -> int:
+        if not full[0]:
+            return write(handle, data)
+        if len(data) < 10:
+            raise OSError(28, "No space left on device")
+        return write(handle, data[:10])
+
+    tracker = Tracker(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", little_room)
+        tracker.log(8, 1, {"train/loss": 0.25})
+        assert (tmp_path / "metrics.jsonl").read_text() == ""
+        full[0] = False
+        tracker.log(16, 2, {})
+    assert images_logged(tmp_path) == [8, 16]
+
+
+def test_rewinding_forgets_what_is_done_again_and_what_is_spoilt(tmp_path) -> None:
+    tracker = Tracker(tmp_path)
+    for images in (8, 16, 24):
+        tracker.log(images, images // 8, {})
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(lines[0] + "\x00\x00{broken\n" + lines[1] + lines[2] + '{"images": 9, "st')
+    tracker.rewind(16)
+    assert path.read_text() == lines[0] + lines[1]
