@@ -51,12 +51,17 @@ class AdamW:
 
     def build(self, module: nn.Module) -> torch.optim.AdamW:
         """The optimizer over every trainable parameter of `module`. Raises ConfigError where weights are not float32."""
-        low = [name for name, p in module.named_parameters() if p.requires_grad and p.dtype != torch.float32]
-        if low:
-            raise ConfigError(
-                f"{len(low)} trainable tensors are not float32, {low[0]} first",
-                why="at a usual learning rate most updates of a bf16 weight round to nothing",
-                do="cast the learner to float32; bf16 belongs to autocast (train.precision=bf16)",
-            )
+        require_float32(module)
         groups = parameter_groups(module, lr=self.lr, weight_decay=self.weight_decay, rates=self.rates)
         return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=True)
+
+
+def require_float32(module: nn.Module) -> None:
+    """Raises ConfigError where a trainable weight is not float32."""
+    low = [name for name, p in module.named_parameters() if p.requires_grad and p.dtype != torch.float32]
+    if low:
+        raise ConfigError(
+            f"{len(low)} trainable tensors are not float32, {low[0]} first",
+            why="at a usual learning rate most updates of a bf16 weight round to nothing",
+            do="cast the learner to float32; bf16 belongs to autocast (train.precision=bf16)",
+        )
