@@ -1,9 +1,9 @@
 """Anima's DiT and the adapter before it, behind our conventions: t in [0, 1], velocity out. Knows no recipe and no file.
 
 The two networks are diffusers' own, `net` and `adapter`. Their weights leave this module under the names of a diffusers pipeline's
-folders: `transformer.*` and `text_conditioner.*`. The forward pass over diffusers' blocks is ours for three reasons: theirs
-needs torchvision to make an empty padding mask, it rounds the time embedding to the dtype of the activations, and
-it cannot leave out padding when captions longer than the floor meet shorter ones in a batch.
+folders: `transformer.*` and `text_conditioner.*`. The forward pass over diffusers' blocks is ours for four reasons: theirs
+needs torchvision to make an empty padding mask, it rounds the time embedding to the dtype of the activations,
+it cannot leave out padding when captions longer than the floor meet shorter ones in a batch, and it computes every angle anew.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ...core.conditioning import Conditioning
 from ...core.errors import ConfigError
 from ..state import check_state
 from .adapter import merged_state, set_mode
+from .attention import TurnedAttention, Turns
 from .keymap import CONDITIONER, TRANSFORMER
 from .shapes import Shape
 from .start import initialise
@@ -38,6 +39,11 @@ class Backbone(nn.Module):
         super().__init__()
         self.net, self.adapter = net, adapter
         self._checkpointing = False
+        for block in net.transformer_blocks:
+            block.attn1.set_processor(TurnedAttention())
+            block.attn2.set_processor(TurnedAttention())
+        config = net.config
+        self._turns = Turns(config.attention_head_dim, places=max(net.rope.max_size), scale=config.rope_scale)
 
     @classmethod
     def random(cls, shape: Shape, *, seed: int) -> Backbone:
@@ -133,24 +139,25 @@ class Backbone(nn.Module):
     def _velocity(self, x_BChw: Tensor, t_B: Tensor, text_BLD: Tensor, visible_BL: Tensor | None) -> Tensor:
         """diffusers' `CosmosTransformer3DModel.forward` for one frame."""
         net = self.net
-        dtype = net.proj_out.weight.dtype
-        x = torch.cat([x_BChw, x_BChw.new_zeros(x_BChw[:, :1].shape)], dim=1)  # the padding mask: nothing is padding
-        x_BC1hw = x.unsqueeze(2).to(dtype)
-        rotation = net.rope(x_BC1hw)
-        positions_BSD = net.learnable_pos_embed(x_BC1hw) if net.learnable_pos_embed is not None else None
-        x_BSD = net.patch_embed(x_BC1hw).flatten(1, 3)
+        dtype, patch = net.proj_out.weight.dtype, net.config.patch_size[1]
+        height, width = (side // patch for side in x_BChw.shape[-2:])
+        x = torch.cat([x_BChw, x_BChw.new_zeros(x_BChw[:, :1].shape)], dim=1).to(dtype)  # the mask: nothing is padding
+        rotation = self._turns(height, width, x.device)
+        positions_1SD = None
+        if net.learnable_pos_embed is not None:
+            positions_1SD = net.learnable_pos_embed(x[:1, :, None])
+        x_BSD = net.patch_embed.proj(_patches(x, patch))
         time_B3D, embedded_BD = self._time(t_B)
         text_BLD = text_BLD.to(dtype)
         visible = None if visible_BL is None else visible_BL[:, None, None, :]
         for block in net.transformer_blocks:
-            arguments = (x_BSD, text_BLD, embedded_BD, time_B3D, rotation, positions_BSD, visible)
+            arguments = (x_BSD, text_BLD, embedded_BD, time_B3D, rotation, positions_1SD, visible)
             if self._checkpointing and torch.is_grad_enabled():
                 x_BSD = checkpoint(block, *arguments, use_reentrant=False)
             else:
                 x_BSD = block(*arguments)
         x_BSD = net.proj_out(net.norm_out(x_BSD, embedded_BD, time_B3D))
-        height, width = (side // net.config.patch_size[1] for side in x_BChw.shape[-2:])
-        return _unpatched(x_BSD, height, width, net.config.patch_size[1])
+        return _unpatched(x_BSD, height, width, patch)
 
     def _time(self, t_B: Tensor) -> tuple[Tensor, Tensor]:
         """What every modulation adds `[B, 3D]`, and what it reads `[B, D]`. In the dtype of the weights also under autocast: bf16
@@ -177,6 +184,12 @@ class Backbone(nn.Module):
                 f"code for {places} patches per side",
                 do=f"use sides that are multiples of {patch} and at most {patch * places}",
             )
+
+
+def _patches(x_BChw: Tensor, patch: int) -> Tensor:
+    """`[B, C, height * patch, width * patch]` -> `[B, height * width, C * patch * patch]`."""
+    x = x_BChw.unflatten(3, (-1, patch)).unflatten(2, (-1, patch))  # B, C, row, p, column, q
+    return x.permute(0, 2, 4, 1, 3, 5).flatten(3, 5).flatten(1, 2)
 
 
 def _unpatched(x_BSD: Tensor, height: int, width: int, patch: int) -> Tensor:

@@ -21,28 +21,28 @@ class MaskedJointAttention:
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        text_mask: Tensor | None = None,
+        visible: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Picture tokens `[B, S, D]` and text tokens `[B, L, D]` look at both; `text_mask` `[B, L]` is True at real tokens.
+        """Picture tokens `[B, S, D]` and text tokens `[B, L, D]` look at both; `visible` `[B, 1, 1, S + L]` is False at padded text.
 
         Without text (the second attention of a dual block) picture tokens look at picture tokens only, and no mask applies.
+
+        Under autocast the norms give float32. Queries and keys go to the dtype of the values before they are joined, which is
+        what attention would do with them later, on twice the memory.
         """
         x_BSD, c_BLD = hidden_states, encoder_hidden_states
         q, k, v = attn.to_q(x_BSD), attn.to_k(x_BSD), attn.to_v(x_BSD)
         q, k, v = (_heads(part, attn.heads) for part in (q, k, v))
-        q, k = _norm(attn.norm_q, q), _norm(attn.norm_k, k)
+        q, k = _norm(attn.norm_q, q).to(v.dtype), _norm(attn.norm_k, k).to(v.dtype)
         if c_BLD is not None:
             cq, ck, cv = attn.add_q_proj(c_BLD), attn.add_k_proj(c_BLD), attn.add_v_proj(c_BLD)
             cq, ck, cv = (_heads(part, attn.heads) for part in (cq, ck, cv))
-            cq, ck = _norm(attn.norm_added_q, cq), _norm(attn.norm_added_k, ck)
+            cq, ck = _norm(attn.norm_added_q, cq).to(v.dtype), _norm(attn.norm_added_k, ck).to(v.dtype)
             q, k, v = (torch.cat(pair, dim=2) for pair in ((q, cq), (k, ck), (v, cv)))
-        visible = None
-        if c_BLD is not None and text_mask is not None:
-            picture = text_mask.new_ones(x_BSD.shape[0], x_BSD.shape[1])
-            visible = torch.cat([picture, text_mask], dim=1)[:, None, None, :]
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
-        y = y.transpose(1, 2).flatten(2).to(q.dtype)
-        picture_y, text_y = y[:, : x_BSD.shape[1]], y[:, x_BSD.shape[1] :]
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible if c_BLD is not None else None)
+        y = y.transpose(1, 2).flatten(2)
+        # Contiguous, because a linear layer adds its bias in the same kernel then, and rounds once.
+        picture_y, text_y = y[:, : x_BSD.shape[1]].contiguous(), y[:, x_BSD.shape[1] :].contiguous()
         picture_y = attn.to_out[1](attn.to_out[0](picture_y))
         if c_BLD is None:
             return picture_y

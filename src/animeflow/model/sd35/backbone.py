@@ -52,13 +52,13 @@ class Backbone(nn.Module):
         """Latents `[B, C, h, w]` at noise level `t_B` in [0, 1] (float32, 1 = noise) -> velocity `[B, C, h, w]`, float32."""
         self._check(x_BChw)
         dtype = self.net.proj_out.weight.dtype
-        text_mask = cond.get("text_mask")
+        visible = self._visible(x_BChw, cond.get("text_mask"))
         v_BChw = self.net(
             hidden_states=x_BChw.to(dtype),
             encoder_hidden_states=cond["text"].to(dtype),
             pooled_projections=cond["pooled"].to(dtype),
             timestep=TIMESTEPS * t_B.float(),  # never in bf16: 981/1000 would become 980/1000
-            joint_attention_kwargs={"text_mask": text_mask} if text_mask is not None else None,
+            joint_attention_kwargs={"visible": visible} if visible is not None else None,
             return_dict=False,
         )[0]
         return v_BChw.float()
@@ -86,6 +86,16 @@ class Backbone(nn.Module):
         """
         check_state(self.net.state_dict(), state, where=where)
         self.net.load_state_dict(dict(state))
+
+    def _visible(self, x_BChw: Tensor, text_mask_BL: Tensor | None) -> Tensor | None:
+        """Which tokens may be looked at, bool `[B, 1, 1, S + L]`: every one of the picture, and the text's real ones. The same
+        in all blocks, so made once."""
+        if text_mask_BL is None:
+            return None
+        patch = self.net.config.patch_size
+        tokens = (x_BChw.shape[-2] // patch) * (x_BChw.shape[-1] // patch)
+        picture_BS = text_mask_BL.new_ones(x_BChw.shape[0], tokens)
+        return torch.cat([picture_BS, text_mask_BL], dim=1)[:, None, None, :]
 
     def _check(self, x_BChw: Tensor) -> None:
         patch, cells = self.net.config.patch_size, self.net.config.pos_embed_max_size
