@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,11 +86,14 @@ class CacheIndex:
         folder: `cache/<family>`, here or elsewhere.
         hash: which of its indices; the latest by default.
         memory_bytes: entries kept in memory once they were read, half for latents and half for texts.
+        skip_broken: open it although files of it are broken or gone, as long as few pictures are touched (`bearable`).
     Raises:
         DataError: there is none, a process has not finished its part, or an entry is gone.
     """
 
-    def __init__(self, folder: str | Path | Place, *, hash: str | None = None, memory_bytes: int = 0) -> None:
+    def __init__(
+        self, folder: str | Path | Place, *, hash: str | None = None, memory_bytes: int = 0, skip_broken: bool = False
+    ) -> None:
         self.place = place_of(folder)
         self.hash = hash or _latest(self.place)
         self.manifest = _manifest(self.place, self.hash)
@@ -100,9 +103,10 @@ class CacheIndex:
         self._columns = {
             n: table[n].combine_chunks().take(pa.array(order)) for n in ("bucket", "split", "latent", "captions")
         }
-        self.latents = Store(self.place / "latents", memory_bytes=memory_bytes // 2)
-        self.texts = Store(self.place / "texts", memory_bytes=memory_bytes // 2)
-        self._check()
+        options: dict[str, Any] = {"memory_bytes": memory_bytes // 2, "skip_broken": skip_broken}
+        self.latents = Store(self.place / "latents", **options)
+        self.texts = Store(self.place / "texts", **options)
+        self._check(skip_broken)
 
     @property
     def folder(self) -> Path:
@@ -149,11 +153,26 @@ class CacheIndex:
     def bucket_of(self, uid: int) -> str:
         return self._columns["bucket"][self._row(uid)].as_py()
 
+    def split_of(self, uid: int) -> str:
+        return self._columns["split"][self._row(uid)].as_py()
+
     def latent_address(self, uid: int) -> str:
         return self._columns["latent"][self._row(uid)].as_py()
 
     def caption_addresses(self, uid: int) -> list[str]:
         return self._columns["captions"][self._row(uid)].as_py()
+
+    def fetch(self, uids: Iterable[int], captions: Iterable[str]) -> None:
+        """Start reading what will be wanted soon, where it lies elsewhere: latents of pictures, rows of captions by address."""
+        if self.place.pool:
+            self.latents.fetch([self.latent_address(uid) for uid in uids])
+            self.texts.fetch(captions)
+
+    def close(self) -> None:
+        """Let go of files, and end every wait for a store that does not answer."""
+        self.place.close()
+        self.latents.place.close()
+        self.texts.place.close()
 
     def captions(self, uids: Sequence[int]) -> dict[int, list[str]]:
         """What the cached captions of some pictures say, for reports."""
@@ -190,14 +209,24 @@ class CacheIndex:
 
         return read
 
-    def _check(self) -> None:
+    def _check(self, skip_broken: bool) -> None:
         captions = self._columns["captions"].flatten().unique().to_pylist()
         lost = self.latents.missing(self._columns["latent"].to_pylist()) + self.texts.missing([*captions, self.empty])
-        if lost:
+        if lost and not (skip_broken and self._touched(set(lost)) <= bearable(len(self))):
             raise DataError(
                 f"{len(lost)} entries that the index names are gone, the first is {lost[0]}", where=str(self.place),
                 do="run 'cache' again: only these are encoded anew",
             )  # fmt: skip
+
+    def _touched(self, lost: set[str]) -> int:
+        """Pictures that need one of the entries."""
+        pairs = zip(self._columns["latent"].to_pylist(), self._columns["captions"].to_pylist())
+        return sum(latent in lost or not lost.isdisjoint(captions or ()) for latent, captions in pairs)
+
+
+def bearable(pictures: int) -> int:
+    """Broken pictures that a run puts up with where it skips them: 0.1 % of its set, and ten of a small one."""
+    return max(10, pictures // 1000)
 
 
 def _latest(place: Place) -> str:

@@ -6,6 +6,7 @@ is harmless: an address says everything about its content.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -22,9 +23,11 @@ from torch import Tensor
 
 from ..core.errors import DataError
 from .coming import Coming
-from .place import Place, local_folder, place_of
+from .place import OutOfReach, Place, local_folder, place_of
 from .segment import ENTRY, Layout, Segment, index_path, open_segment, raw, tensors_of, write_segment
 from .segment_elsewhere import fetch_segment
+
+log = logging.getLogger(__name__)
 
 _MAX_ENTRIES = 2**16  # keeps the header of a file far below the 100 MB that safetensors accepts
 
@@ -45,10 +48,11 @@ class Store:
     Args:
         folder: here, created by the first writer; or a Place elsewhere, which is read only.
         memory_bytes: entries that were read stay in memory up to this size, so a small set is read from disk once.
+        skip_broken: leave out segments that cannot be opened, with a warning, as if their entries were not here.
     """
 
-    def __init__(self, folder: str | Path | Place, *, memory_bytes: int = 0) -> None:
-        self.place, self._budget = place_of(folder), memory_bytes
+    def __init__(self, folder: str | Path | Place, *, memory_bytes: int = 0, skip_broken: bool = False) -> None:
+        self.place, self._budget, self._skip_broken = place_of(folder), memory_bytes, skip_broken
         self._lock = threading.Lock()
         self._memory: dict[str, dict[str, Tensor]] = {}
         self._coming = Coming(self._load)
@@ -62,7 +66,7 @@ class Store:
     def refresh(self) -> None:
         """Read the index of every segment. Raises DataError when one is broken."""
         names = self.place.names("*.safetensors")
-        self._segments: list[Segment] = self.place.map(self._open, names)
+        self._segments: list[Segment] = [segment for segment in self.place.map(self._open, names) if segment]
         parts = [segment.entries for segment in self._segments]
         entries = np.concatenate(parts) if parts else np.empty(0, dtype=ENTRY)
         owners = np.repeat(np.arange(len(parts), dtype=np.uint32), [len(part) for part in parts])
@@ -70,8 +74,14 @@ class Store:
         self._entries, self._owners = entries[order], owners[order]
         self._addresses = np.ascontiguousarray(self._entries["address"])
 
-    def _open(self, name: str) -> Segment:
-        return open_segment(self.folder / name) if self.place.local else fetch_segment(self.place, name)
+    def _open(self, name: str) -> Segment | None:
+        try:
+            return open_segment(self.folder / name) if self.place.local else fetch_segment(self.place, name)
+        except DataError as error:
+            if not self._skip_broken or isinstance(error, OutOfReach):
+                raise
+            log.warning("a file of the cache is left out: %s (%s)", error.what, error.where)
+            return None
 
     def __len__(self) -> int:
         """Distinct addresses."""
@@ -101,7 +111,7 @@ class Store:
 
     def fetch(self, addresses: Iterable[str]) -> None:
         """Start reading entries that will be wanted soon, many at once, where each waits for a network; a local store does nothing.
-        Each time an entry is named here, one `get` finds it come or coming, and what is wrong with it raises there."""
+        What is wrong with one raises when it is got."""
         if self.place.pool:
             self._coming.start((a for a in addresses if a not in self._memory), self.place.pool)
 
