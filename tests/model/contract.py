@@ -212,34 +212,39 @@ class FamilyContract:
     def test_the_closed_form_of_its_arithmetic_is_what_torch_counts(self, family):
         """Forward and both passes; rotations and the like are too few to be in it."""
         height, width = self.pixels
-        codec, tokens = family.codec(), family.text_tokens
-        work = family.work(height=height, width=width, text_tokens=tokens)
-        cells = (codec.channels, height // codec.stride, width // codec.stride)
-        forward, both = really_counted(self.build().backbone(), cells, family.random_text(1, tokens=tokens))
+        work = family.work(height=height, width=width, text_tokens=family.text_tokens)
+        forward, both = really_counted(self.build(), height, width, tokens=family.text_tokens)
         assert work.forward == pytest.approx(forward, rel=1e-3)
         assert work.train == pytest.approx(both, rel=3e-3)
 
-    def test_random_text_has_the_form_of_real_text(self, family, inputs):
-        text, (x_BChw, t_B, real) = family.random_text(4, tokens=family.text_tokens), inputs
-        assert text.keys() >= real.keys() - {name for name in real if real[name].dtype == torch.bool}
+    def random_inputs(self, family: Family, *, seed: int = 0) -> tuple[torch.Tensor, Conditioning]:
+        height, width = self.pixels
+        return family.random_inputs(4, height=height, width=width, tokens=family.text_tokens, seed=seed)
+
+    def test_random_inputs_have_the_form_of_real_ones(self, family, inputs):
+        x_BChw, t_B, real = inputs
+        latents, text = self.random_inputs(family)
+        assert latents.shape == x_BChw.shape
+        assert text.keys() >= {name for name in real if real[name].dtype != torch.bool}
         for name in text.keys() & real.keys():
             assert text[name].shape[0] == 4 and text[name].shape[2:] == real[name].shape[2:]
             assert text[name].is_floating_point() == real[name].is_floating_point()
-        again, other = (family.random_text(4, tokens=family.text_tokens, seed=seed) for seed in (0, 1))
-        assert all(torch.equal(text[name], again[name]) for name in text)
-        assert not all(torch.equal(text[name], other[name]) for name in text)
+        again, other = (self.random_inputs(family, seed=number) for number in (0, 1))
+        assert torch.equal(latents, again[0]) and all(torch.equal(text[name], again[1][name]) for name in text)
+        assert not torch.equal(latents, other[0])
+        assert not all(torch.equal(text[name], other[1][name]) for name in text)
         with torch.no_grad():
-            assert family.backbone()(x_BChw, t_B, text).isfinite().all()
+            assert family.backbone()(latents, t_B, text).isfinite().all()
 
     def test_the_stock_network_says_the_same_and_has_weights_of_its_own(self, family, inputs):
-        x_BChw, t_B, _ = inputs
-        text = family.random_text(4, tokens=family.text_tokens)
+        latents, text = self.random_inputs(family)
         backbone = family.backbone()
         stock = family.stock(backbone)
         with torch.no_grad():
-            torch.testing.assert_close(stock(x_BChw, t_B, text), backbone(x_BChw, t_B, text), rtol=1e-4, atol=1e-5)
-        ours = {parameter.data_ptr() for parameter in backbone.parameters()}
-        assert not ours & {parameter.data_ptr() for parameter in stock.parameters()}
+            ours, theirs = (network(latents, inputs[1], text) for network in (backbone, stock))
+        torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-5)
+        places = {parameter.data_ptr() for parameter in backbone.parameters()}
+        assert not places & {parameter.data_ptr() for parameter in stock.parameters()}
         assert any(parameter.requires_grad for parameter in stock.parameters())
 
     def test_planned_sizes_are_the_real_ones(self, family):

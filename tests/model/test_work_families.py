@@ -27,8 +27,7 @@ def build_anima(family: Anima) -> AnimaBackbone:
 
 
 def compare(family, build, sizes, *, tokens: int) -> None:
-    cells = [(16, height // 8, width // 8) for height, width in sizes]
-    real = counted(lambda: build(family), cells, family.random_text(1, tokens=tokens))
+    real = counted(family, lambda: build(family), sizes, tokens=tokens)
     for (height, width), (forward, both) in zip(sizes, real, strict=True):
         work = family.work(height=height, width=width, text_tokens=tokens)
         assert work.forward == pytest.approx(forward, rel=1e-5)
@@ -56,7 +55,7 @@ def test_the_closed_form_is_what_torch_counts(family, build, sizes, tokens):
 def test_what_of_the_adapter_learns_is_counted(adapter, tokens):
     family = Anima("tiny", adapter=adapter)
     work = family.work(height=96, width=112, text_tokens=tokens)
-    forward, both = really_counted(family.backbone(), (16, 12, 14), family.random_text(1, tokens=tokens))
+    forward, both = really_counted(family, 96, 112, tokens=tokens)
     assert work.forward == pytest.approx(forward, rel=1e-4)
     assert work.train == pytest.approx(both, rel=1e-4)
 
@@ -67,7 +66,7 @@ def test_a_prompt_is_as_long_as_released_pipelines_make_it():
     assert SD35("medium", with_t5=False, t5_pad_policy="comfy").text_tokens == 77
     assert Anima("base").text_tokens == 512
     for family in (SD35("tiny"), Anima("tiny")):
-        text = family.random_text(2, tokens=family.text_tokens)
+        _, text = family.random_inputs(2, height=96, width=96, tokens=family.text_tokens)
         real = family.text_tower().collate(family.text_tower().encode(["a girl", "1girl, blue hair"]))
         assert text.keys() == real.keys()
         assert all(text[name].shape[2:] == real[name].shape[2:] for name in text)

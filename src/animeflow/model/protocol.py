@@ -79,6 +79,9 @@ class Backbone(Protocol):
 
     def __call__(self, x_BChw: Tensor, t_B: Tensor, cond: Conditioning) -> Tensor: ...
 
+    def blocks(self) -> list[nn.Module]:
+        """The transformer blocks in order: what is compiled, computed again and sharded one by one."""
+
     def gradient_checkpointing(self, enabled: bool = True) -> None:
         """Compute activations again in the backward pass instead of keeping them: less memory, more time, equal gradients."""
 
@@ -182,9 +185,11 @@ class Family(Protocol):
     def work(self, *, height: int, width: int, text_tokens: int) -> Work:
         """FLOP of one picture of so many pixels with a prompt of so many tokens, in closed form; asks for no weight."""
 
-    def random_text(self, count: int, *, tokens: int, seed: int = 0) -> Conditioning:
-        """Conditioning of `count` prompts of `tokens` tokens that say nothing, on the CPU, without the text tower: for measuring
-        what a step costs."""
+    def random_inputs(
+        self, count: int, *, height: int, width: int, tokens: int, seed: int = 0
+    ) -> tuple[Tensor, Conditioning]:
+        """Latents and Conditioning of `count` pictures of so many pixels with prompts of `tokens` tokens, which say nothing: on the
+        CPU, without codec and text tower, for measuring what a step costs."""
 
     def stock(self, backbone: nn.Module) -> nn.Module:
         """The peer of `backbone` for benchmarks: the network as its library runs it, eager, on a copy of the weights, called

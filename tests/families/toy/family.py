@@ -59,8 +59,9 @@ class Toy:
             linear=film + read + say, attention=(), spared=film + read
         )  # these two read what nothing trainable made
 
-    def random_text(self, count, *, tokens, seed=0):
-        return Conditioning({"text": normal((count, WIDTH), seed, "text")})
+    def random_inputs(self, count, *, height, width, tokens, seed=0):
+        cells = (self._codec.channels, height // self._codec.stride, width // self._codec.stride)
+        return normal((count, *cells), seed, "latents"), Conditioning({"text": normal((count, WIDTH), seed, "text")})
 
     def stock(self, backbone):
         return copy.deepcopy(backbone)  # no library has this network: it is its own peer

@@ -1,4 +1,4 @@
-"""What a measurement needs of Anima: both networks as diffusers runs them, and conditioning without an encoder. Knows no clock."""
+"""What a measurement needs of Anima: both networks as diffusers runs them, and inputs without codec and encoder. No clock."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...core.conditioning import Conditioning
 from ...core.seed import generator
+from . import CELL
 from .backbone import Backbone
 from .keymap import CONDITIONER, TRANSFORMER
 from .shapes import Shape
@@ -47,6 +48,12 @@ class Stock(nn.Module):
             hidden_states=x_BChw[:, :, None], timestep=t_B, encoder_hidden_states=text_BLD, return_dict=False
         )[0]
         return v_BC1hw[:, :, 0].float()
+
+
+def random_latents(shape: Shape, count: int, *, height: int, width: int, seed: int) -> Tensor:
+    """Of `count` pictures of so many pixels, of unit scale."""
+    cells = (side * shape.patch_size // CELL for side in (height, width))
+    return torch.randn(count, shape.channels, *cells, generator=generator(seed, "random latents", count, height, width))
 
 
 def random_text(shape: Shape, count: int, *, tokens: int, seed: int) -> Conditioning:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...core.conditioning import Conditioning
 from ...core.errors import ConfigError
@@ -162,11 +162,14 @@ class SD35:
         """FLOP of one picture; `text_tokens` counts CLIP's places, too."""
         return work(self.shape, height=height, width=width, text_tokens=text_tokens)
 
-    def random_text(self, count: int, *, tokens: int, seed: int = 0) -> Conditioning:
-        """Conditioning of the shapes that the text tower gives, without it."""
-        from .stock import random_text
+    def random_inputs(
+        self, count: int, *, height: int, width: int, tokens: int, seed: int = 0
+    ) -> tuple[Tensor, Conditioning]:
+        """Latents and conditioning of the shapes that codec and text tower give, without them."""
+        from .stock import random_latents, random_text
 
-        return random_text(self.shape, count, tokens=tokens, seed=seed)
+        latents = random_latents(self.shape, count, height=height, width=width, seed=seed)
+        return latents, random_text(self.shape, count, tokens=tokens, seed=seed)
 
     def stock(self, backbone: nn.Module) -> nn.Module:
         """diffusers' network on a copy of the backbone's weights."""

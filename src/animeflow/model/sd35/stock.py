@@ -1,4 +1,4 @@
-"""What a measurement needs of SD3.5: the network as diffusers runs it, and conditioning without encoders. Knows no clock."""
+"""What a measurement needs of SD3.5: the network as diffusers runs it, and inputs without codec and encoders. Knows no clock."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ...core.conditioning import Conditioning
 from ...core.seed import generator
+from . import CELL
 from .backbone import TIMESTEPS, Backbone
 from .shapes import Shape
 
@@ -31,6 +32,14 @@ class Stock(nn.Module):
             return_dict=False,
         )[0]
         return v_BChw.float()
+
+
+def random_latents(shape: Shape, count: int, *, height: int, width: int, seed: int) -> Tensor:
+    """Of `count` pictures of so many pixels, of unit scale."""
+    cells = (side * shape.patch_size // CELL for side in (height, width))
+    return torch.randn(
+        count, shape.in_channels, *cells, generator=generator(seed, "random latents", count, height, width)
+    )
 
 
 def random_text(shape: Shape, count: int, *, tokens: int, seed: int) -> Conditioning:
