@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -128,3 +129,48 @@ def test_it_is_a_recipe_of_one_phase_that_moves_its_learner():
     assert phase.learner is net
     phase.loss(batch()).loss.backward()
     assert float(net.net.weight.grad.abs().sum()) > 0
+
+
+def placed(places, *, step: int = 3, count: int = 8) -> Batch:
+    part = batch(slice(0, len(places)), global_count=count)
+    return replace(part, step=step, places=tuple(places))
+
+
+def test_the_timesteps_of_a_step_fill_every_stratum_of_the_law_once():
+    recipe = Velocity(learner(), density=densities.uniform(), seed=1)
+    for step in range(20):
+        t = recipe.draw(placed(range(8), step=step))[1].double()
+        assert sorted((t * 8).long().tolist()) == list(range(8)), "one in every eighth"
+        assert torch.allclose((t * 8).frac(), (t[:1] * 8).frac().expand(8), atol=1e-5), "all shifted by one number"
+
+
+def test_strata_do_not_depend_on_how_a_step_is_cut():
+    recipe = Velocity(learner(), seed=1)
+    whole = recipe.draw(placed(range(8)))[1]
+    for rank in range(2):  # two processes, two micro-batches each
+        for first in (rank, rank + 4):
+            assert torch.equal(recipe.draw(placed([first, first + 2]))[1], whole[[first, first + 2]])
+    assert not torch.equal(recipe.draw(placed(range(8), step=4))[1], whole)
+
+
+def test_one_place_over_many_steps_follows_the_law():
+    """Kolmogorov-Smirnov at 2000 draws: above 1.63 / sqrt(n) one time in a hundred."""
+    recipe = Velocity(learner(), density=densities.uniform(), seed=1)
+    t = torch.stack([recipe.draw(placed([5], step=step))[1] for step in range(2000)]).flatten().double().sort()[0]
+    distance = (t - torch.linspace(0, 1, 2000, dtype=torch.float64)).abs().max()
+    assert float(distance) < 1.63 / 2000**0.5
+
+
+def test_stratified_steps_have_a_steadier_mean():
+    recipe, loose = Velocity(learner(), seed=1), Velocity(learner(), seed=1, stratified=False)
+    means = [r.draw(placed(range(8), step=s))[1].mean() for r in (recipe,) for s in range(100)]
+    images = [replace(placed(range(8)), visits=(s,) * 8) for s in range(100)]
+    iid = [loose.draw(each)[1].mean() for each in images]
+    assert float(torch.stack(means).var()) < 0.4 * float(torch.stack(iid).var())
+
+
+def test_what_was_drawn_ahead_is_what_the_loss_would_draw():
+    recipe, part = Velocity(learner(), seed=4), placed(range(8))
+    ahead = recipe.prepare(part)
+    assert recipe.prepare(ahead) is ahead
+    assert torch.equal(recipe.loss(ahead).loss, recipe.loss(part).loss)

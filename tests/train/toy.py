@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from animeflow.core import seed as keyed
 from animeflow.core.batch import Batch
@@ -29,18 +28,11 @@ class Learner(nn.Module):
             torch.manual_seed(0)
             self.conv = nn.Conv2d(4, 4, 3, padding=1)
             self.text = nn.Linear(3, 4)
-        self.recompute, self.computed = False, 0
 
-    def gradient_checkpointing(self, enabled: bool = True) -> None:
-        self.recompute = enabled
+    def blocks(self) -> list[nn.Module]:
+        return [self.conv]
 
     def forward(self, x_BChw: Tensor, t_B: Tensor, cond: Conditioning) -> Tensor:
-        if self.recompute:
-            return checkpoint(self._velocity, x_BChw, t_B, cond, use_reentrant=False)
-        return self._velocity(x_BChw, t_B, cond)
-
-    def _velocity(self, x_BChw: Tensor, t_B: Tensor, cond: Conditioning) -> Tensor:
-        self.computed += 1
         return self.conv(x_BChw) + (self.text(cond["text"]) * t_B[:, None])[:, :, None, None]
 
 
@@ -48,8 +40,17 @@ class Steps:
     """Micro-batches of one process over pictures that are functions of their uid."""
 
     def __init__(
-        self, *, batch: int, micro_batch: int, rank: int = 0, world: int = 1, poison: int | None = None
+        self,
+        *,
+        batch: int,
+        micro_batch: int,
+        rank: int = 0,
+        world: int = 1,
+        poison: int | None = None,
+        loud: dict[int, float] | None = None,
     ) -> None:
+        """`poison`: the step, from 1, that has a NaN; `loud`: steps whose latents are multiplied."""
+        self.loud = loud or {}
         uids = {name: [keyed.key("uid", name, i) for i in range(12)] for name in SHAPES}
         self.batch, self.micro_batch, self.rank, self.world, self.poison = batch, micro_batch, rank, world, poison
         self.plan = Plan(uids, seed=1, batch=batch)
@@ -66,10 +67,12 @@ class Steps:
     def _batch(self, part) -> Batch:
         shape = SHAPES[part.bucket]
         latents = torch.stack([keyed.normal(shape, uid, "latent") for uid in part.uids])
-        if self.poison is not None and self.plan.step == self.poison:
+        if self.plan.step == self.poison:
             latents[0, 0, 0, 0] = float("nan")
+        latents = latents * self.loud.get(self.plan.step, 1.0)
         text = torch.stack([keyed.normal((3,), uid, "text") for uid in part.uids])
-        return Batch(latents, Conditioning({"text": text}), part.uids, part.visits, self.batch)
+        place = {"step": self.plan.step - 1, "places": part.places}
+        return Batch(latents, Conditioning({"text": text}), part.uids, part.visits, self.batch, **place)
 
     def state_dict(self) -> dict:
         return self.plan.state_dict()
@@ -91,7 +94,7 @@ def trainer(
     **steps,
 ) -> Trainer:
     """`rates` of parts, and `frozen` parts, by the first component of their names."""
-    rhythm = {"log_every_images": 16, "checkpoint_every_images": 24, "device": "cpu"}
+    rhythm = {"log_every_images": 16, "checkpoint_every_images": 24, "device": "cpu", "watchdog_seconds": 0}
     learner = Learner()
     for part in frozen:
         getattr(learner, part).requires_grad_(False)

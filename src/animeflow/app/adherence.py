@@ -35,9 +35,11 @@ class Adherence:
         self.options = {key: node[key] for key in ("steps", "cfg", "shift", "batch_size")}
 
     def __call__(self, trainer: Any) -> Mapping[str, float]:
-        if not trainer.accelerator.is_main_process:
+        if not trainer.parallel.asks_for_hooks:
             return {}
         report = self.measure(trainer.learner, trainer.progress.images_seen, final=trainer.finished)
+        if not trainer.parallel.is_main:
+            return {}
         if trainer.finished:
             files.write_json(self.folder / "adherence.json", report.as_dict())
         mean, chance = report.model.mean or 0.0, report.chance_mean or 0.0

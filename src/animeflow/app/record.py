@@ -30,7 +30,7 @@ class RecordKeeper:
         self.every_images = config["train"]["checkpoint_every_images"]
 
     def __call__(self, trainer: Any) -> Mapping[str, float]:
-        if trainer.accelerator.is_main_process and trainer.progress.images_seen:
+        if trainer.parallel.is_main and trainer.progress.images_seen:
             record = record_of(self.config, trainer, self.fam, self.steps, self.assemble)
             files.write_json(Workspace.of(self.config).run / "record.json", record)
         return {}
@@ -66,9 +66,9 @@ def record_of(config: Mapping[str, Any], trainer: Any, fam: Any, steps: Any, ass
         "text_encoder": "frozen",
         "model_settings": {key: value for key, value in described.items() if key not in IDENTITY} or None,
         "text": {key: config["model"].get(key) for key in fam.text_settings} | {"variants": config["data"]["cache"]["variants"]},
-        "hardware": _hardware(trainer.device.type, trainer.accelerator.num_processes),
+        "hardware": _hardware(trainer.device.type, trainer.parallel.world),
         "seconds": seconds,
-        "device_hours": round(seconds * trainer.accelerator.num_processes / 3600, 4),
+        "device_hours": round(seconds * trainer.parallel.world / 3600, 4),
         "data": _data_record(place, buckets, manifest) | _caption_record(assemble),
         "caption_policy": dict(config["text"]),
         "prompts": [_as_caption(config, prompt) for prompt in example_prompts(config, 3)],

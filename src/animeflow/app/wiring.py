@@ -101,7 +101,14 @@ def recipe(config: Config, *, patch: int) -> Callable[[Any], Any]:
         raise ConfigError(f"unknown recipe '{node['kind']}'", where="recipe.kind", do="choose one of: velocity")
     law = density(config)
     weight = build(Weight, node["weight"], where="recipe.weight")
-    return lambda learner: Velocity(learner, density=law, weight=weight, seed=config["seed"], patch=patch)
+    options = {
+        "density": law,
+        "weight": weight,
+        "seed": config["seed"],
+        "patch": patch,
+        "stratified": node["stratified"],
+    }
+    return lambda learner: Velocity(learner, **options)
 
 
 def train_settings(config: Config) -> Any:
@@ -120,12 +127,13 @@ def train_settings(config: Config) -> Any:
 def optim(config: Config) -> tuple[Any, Any]:
     """`(optimizer constructor, schedule)`."""
     from ..optim.adamw import AdamW
+    from ..optim.muon import Muon
     from ..optim.schedule import WSD, Constant
 
     rates = flat(config["optim"].get("rates") or {})  # a part is a path, written nested or with dots
     node = {**config["optim"], "rates": rates}
     schedule = choose({"wsd": WSD, "constant": Constant}, node.pop("schedule"), where="optim.schedule")
-    return choose({"adamw": AdamW}, node, where="optim"), schedule
+    return choose({"adamw": AdamW, "muon": Muon}, node, where="optim"), schedule
 
 
 def family(config: Config) -> Any:
@@ -175,21 +183,32 @@ def assembler(config: Config, tower: Any, *, dropout: bool) -> Any:
     """What turns pictures of the cache into batches; without dropout for validation."""
     from ..data.assemble import Assembler
     from ..data.index import CacheIndex
+    from ..data.place import place_of
     from ..data.reader import ShardSet
+    from ..data.remote import Remote
+    from ..data.stand_in import Substituting
 
-    place, node = Workspace.of(config), config["data"]["loader"]
-    live = node["texts"] == "live"
-    index = CacheIndex(place.cache / config["model"]["family"], memory_bytes=2**62 if node["preload"] else 0)
-    return Assembler(
+    node, live = config["data"]["loader"], config["data"]["loader"]["texts"] == "live"
+    broken = node.get("broken", "stop")
+    if broken not in ("stop", "skip"):
+        raise ConfigError(f"unknown policy '{broken}'", where="data.loader.broken", do="use stop or skip")
+    home = place_of(config["set"], build(Remote, config["data"].get("remote"), where="data.remote"))
+    index = CacheIndex(
+        home / "cache" / config["model"]["family"],
+        memory_bytes=2**62 if node["preload"] else 0,
+        skip_broken=broken == "skip",
+    )
+    assemble = Assembler(
         index,
         tower,
         seed=config["seed"],
         caption_dropout=node["caption_dropout"] if dropout else 0.0,
         encoder_dropout=node["encoder_dropout"] if dropout else None,
         texts=node["texts"],
-        shards=ShardSet(place.shards) if live else None,
+        shards=ShardSet(home / "shards") if live else None,
         policy=captions(config) if live else None,
     )
+    return assemble if broken == "stop" else Substituting(assemble, listed=Workspace.of(config).run / "broken.jsonl")
 
 
 def loader(config: Config, assemble: Any, *, codec: str, rank: int, world: int, pin: bool) -> Any:

@@ -76,7 +76,7 @@ def _either(numbers: Sequence[int]) -> str:
 
 
 class _Lane:
-    """One bucket: its uids and the permutation of the epoch it is in. Philox raw bits, so equal under every numpy."""
+    """One bucket: its uids and the permutation of the epoch it is in."""
 
     def __init__(self, name: str, uids: Sequence[int], seed: int) -> None:
         self.name, self.seed = name, seed
@@ -100,8 +100,7 @@ class _Lane:
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         if epoch != self._epoch:
-            bits = np.random.Philox(key=keyed.key(self.seed, "order", self.name, epoch)).random_raw(len(self))
-            self._epoch, self._order = epoch, np.argsort(bits, kind="stable")
+            self._epoch, self._order = epoch, keyed.permutation(len(self), self.seed, "order", self.name, epoch)
         return self._order
 
 

@@ -40,4 +40,8 @@ class Phase:
 class Recipe(Protocol):
     """One or more phases, done in order in every optimizer step."""
 
+    def prepare(self, batch: Batch) -> Batch:
+        """Draw on the host what the losses will need of chance, keyed by what is in the batch. Runs ahead of the loop in another
+        thread, so it touches no weight."""
+
     def phases(self) -> Sequence[Phase]: ...

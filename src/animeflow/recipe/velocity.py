@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +27,9 @@ class Velocity:
         weight: w(t), or 1 when not given.
         seed: of the run; the draws are functions of (seed, uid, visit).
         patch: latent cells per token along one side, for a shift that grows with the area.
+        stratified: spread the timesteps of an optimizer step evenly over the law: u_i = (pi(i) + xi) / N for a permutation pi and
+            one xi in [0, 1) of the step, over all its N images, whatever process sees them. Each t keeps its law; their mean
+            over a step, and so its loss, varies less. Batches that do not say their place draw each image on its own.
     """
 
     def __init__(
@@ -33,12 +40,14 @@ class Velocity:
         weight: Weight | None = None,
         seed: int = 0,
         patch: int = 2,
+        stratified: bool = True,
     ) -> None:
         self.learner = learner
         self.density = density if density is not None else densities.sd3_paper()
         self.weight = weight if weight is not None else Weight()
         self.seed = seed
         self.patch = patch
+        self.stratified = stratified
 
     def phases(self) -> list[Phase]:
         return [Phase("velocity", self.learner, self.loss)]
@@ -48,7 +57,8 @@ class Velocity:
 
         Path, target, error and weight are float32; an autocast around this reaches only the inside of the learner.
         """
-        noise, t_B = self.draw(batch)
+        batch = self.prepare(batch)
+        noise, t_B = batch.draws["noise"], batch.draws["t"]
         x0 = batch.latents.float()
         x_t = path.interpolate(x0, noise, t_B)
         v = self.learner(x_t, t_B, batch.conditioning)
@@ -56,11 +66,31 @@ class Velocity:
         loss = (self.weight(t_B) * error_B).sum() / batch.global_count
         return LossReport(loss, error_B.detach(), t_B)
 
+    def prepare(self, batch: Batch) -> Batch:
+        """The batch with its noise and t; the same object where they were drawn already."""
+        if batch.draws:
+            return batch
+        noise, t_B = self.draw(batch)
+        device = batch.latents.device
+        return replace(batch, draws={"noise": noise.to(device), "t": t_B.to(device)})
+
     def draw(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Noise `[B, C, h, w]` and t `[B]` of every image, drawn on the CPU so that every device trains on the same numbers."""
         _, channels, h, w = batch.latents.shape
         images = list(zip(batch.uids, batch.visits, strict=True))
         noise = torch.stack([keyed.normal((channels, h, w), self.seed, uid, visit, "noise") for uid, visit in images])
-        u = torch.tensor([keyed.uniform(self.seed, uid, visit, "t") for uid, visit in images], dtype=torch.float64)
-        t_B = self.density.quantile(u, tokens=h * w // self.patch**2)
-        return noise.to(batch.latents.device), t_B.to(batch.latents.device)
+        return noise, self.density.quantile(self._quantiles(batch), tokens=h * w // self.patch**2)
+
+    def _quantiles(self, batch: Batch) -> Tensor:
+        """u `[B]` in [0, 1), float64."""
+        if self.stratified and batch.places:
+            order = _strata(self.seed, batch.step, batch.global_count)[list(batch.places)]
+            u = (order + keyed.uniform(self.seed, batch.step, "stratum")) / batch.global_count
+            return torch.from_numpy(u)
+        images = zip(batch.uids, batch.visits, strict=True)
+        return torch.tensor([keyed.uniform(self.seed, uid, visit, "t") for uid, visit in images], dtype=torch.float64)
+
+
+@lru_cache(maxsize=4)
+def _strata(seed: int, step: int, count: int) -> np.ndarray:
+    return keyed.permutation(count, seed, step, "strata").astype(np.float64)

@@ -24,7 +24,7 @@ class Validation:
         self.batches, self.every_images, self.seed = batches, every_images, seed
 
     def __call__(self, trainer: Trainer) -> Mapping[str, float]:
-        if not trainer.accelerator.is_main_process:
+        if not trainer.parallel.asks_for_hooks:
             return {}
         batches = [batch.to(trainer.device) for batch in self.batches]
         return fixed_noise_loss(trainer.learner, batches, seed=self.seed)
@@ -51,7 +51,7 @@ class Samples:
         self.height, self.width, self.seed, self.options = height, width, seed, dict(options or {})
 
     def __call__(self, trainer: Trainer) -> Mapping[str, float]:
-        if not trainer.accelerator.is_main_process or not self.prompts:
+        if not trainer.parallel.asks_for_hooks or not self.prompts:
             return {}
         samples = generate(
             self.family,
@@ -64,6 +64,8 @@ class Samples:
             weights={"images_seen": trainer.progress.images_seen, "kind": "ema"},  # the trainer puts them in for hooks
             **self.options,
         )
+        if not trainer.parallel.is_main:
+            return {}
         write_json(self.folder / "prompts.json", self.prompts)
         for i, sample in enumerate(samples):
             png.save(self.folder / f"{trainer.progress.images_seen}" / f"{i}.png", sample.pixels, sample.recipe)

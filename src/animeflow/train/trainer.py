@@ -1,51 +1,51 @@
 """The loop. Knows phases, images seen and hooks; knows no family, no data set and no config.
 
-    for every optimizer step: for every phase: for every micro-batch: recipe.loss -> backward; then clip, step, average
+    for every optimizer step: for every phase: for every micro-batch: recipe.loss -> backward; then clip, judge, step, average
 
-The formula of the loss is in the recipe, one hop away. Every draw is keyed by image and visit, so nothing here holds a
-random state: a checkpoint is weights, optimizer, average and the place in the order of data.
+The formula of the loss is in the recipe, one hop away. Every draw is keyed by image, visit or step, so nothing here holds a
+random state: a checkpoint is weights, optimizer, averages, counters and the place in the order of data.
+
+No step waits for the device: what the host wants to know of one it reads while the next is under way.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ..core.batch import Batch
-from ..core.errors import AnimeflowError, ConfigError
-from ..core.log import progress
-from ..model.protocol import Backbone
+from ..core.errors import ConfigError
+from ..data.ledger import Ledger
 from ..optim import groups
 from ..optim.adamw import AdamW
-from ..optim.ema import EMA
+from ..optim.power_ema import PowerEMA
 from ..optim.schedule import Schedule
 from ..recipe.protocol import LossReport, Recipe
-from . import checkpoint
+from . import checkpoint, outcome, run_state
+from .feed import Fed, Feed, Steps
+from .guard import Guard, Verdict
+from .incidents import Diverged, Incidents, Note
+from .panel import Panel
+from .parallel import Parallel
 from .settings import Progress, Settings
+from .signals import Signals
+from .snapshots import Snapshots
 from .telemetry import Telemetry
+from .totals import Later, Totals, agree
 from .tracker import Tracker
+from .visits import Visits
+from .watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-
-class Steps(Protocol):
-    """The order of data: optimizer steps as lists of micro-batches of this process, and a place in it."""
-
-    batch: int  # images of one optimizer step over all processes
-
-    def __iter__(self) -> Iterator[list[Batch]]: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+KEYS = {"q": "stop", "c": "checkpoint", "s": "sample", "p": "pause"}  # of the panel
 
 
 class Hook(Protocol):
@@ -55,11 +55,18 @@ class Hook(Protocol):
     every_images: int
 
     def __call__(self, trainer: Trainer) -> Mapping[str, float]:
-        """Runs on every process with the averaged weights applied; what it returns is logged."""
+        """Runs on every process with the averaged weights applied; what the main process returns is logged."""
 
 
 class Trainer:
-    """Trains `learner` with `recipe(learner)` over `steps` in `folder`. Raises AnimeflowError where the run cannot go on."""
+    """Trains `learner` with `recipe(learner)` over `steps` in `folder`. Raises AnimeflowError where the run cannot go on.
+
+    Args:
+        flops: of one image of a batch, forward and backward, by the closed form; None tells no arithmetic.
+        peak_flops: of one device, if known.
+        prepare: done to the learner on its device before it is shared between processes: compilation and the like.
+        panel: what a person sees; lines by default.
+    """
 
     def __init__(
         self,
@@ -74,115 +81,213 @@ class Trainer:
         tracker: Tracker,
         hooks: Iterable[Hook] = (),
         identity: Mapping[str, Any] | None = None,
+        flops: Callable[[Batch], float] | None = None,
+        peak_flops: float | None = None,
+        prepare: Callable[[nn.Module], None] | None = None,
+        panel: Panel | None = None,
     ) -> None:
         settings.require_device(cuda=torch.cuda.is_available())
         self.settings, self.schedule, self.steps, self.folder, self.tracker = settings, schedule, steps, folder, tracker
-        self.accelerator = Accelerator(
-            mixed_precision="bf16" if settings.precision == "bf16" else "no",
-            cpu=settings.device == "cpu" or not torch.cuda.is_available(),
-        )
-        self.device = self.accelerator.device
+        self.parallel = Parallel(settings)
+        self.device = self.parallel.device
         self.learner = learner.to(device=self.device, dtype=torch.float32)
-        if settings.activation_memory == "full":
-            cast(Backbone, self.learner).gradient_checkpointing()
+        if prepare:
+            prepare(self.learner)
+        self.wrapped = self.parallel.wrap(self.learner)
         self.names = {parameter: name for name, parameter in self.learner.named_parameters()}
         self.optimizer = optim.build(self.learner)
         self.peak_rates = {"optim/lr": optim.lr} | {f"optim/lr/{part}": rate for part, rate in optim.rates.items()}
-        # accelerate wraps the learner (DDP, autocast), never the recipe: the recipe calls what was wrapped.
-        self.wrapped = self.accelerator.prepare_model(self.learner)
         self.recipe = recipe(self.wrapped)
-        self.ema = EMA(self.learner, half_life_images=max(1.0, 0.1 * settings.images))
+        self.ema = PowerEMA(self.learner, sigma_rels=settings.ema.sigma_rels)
         self.hooks = list(hooks)
-        self.progress = Progress()
-        self.telemetry = Telemetry(self.device)
+        self.progress, self.place = Progress(), steps.state_dict()
+        peak = peak_flops * self.parallel.world if peak_flops else None
+        self.telemetry, self.flops = Telemetry(self.device, peak_flops=peak), flops
+        self.guard = Guard(settings.guard, self.device)
+        self.incidents = Incidents(folder, settings.guard, self.parallel)
+        self.ledger = Ledger()
+        self.visits = Visits(self.parallel, self.ledger) if settings.ledger else None
         self.identity = dict(identity or {})
+        self.checkpoints = checkpoint.Checkpoints(
+            folder / "checkpoints",
+            keep_last=settings.keep_checkpoints,
+            keep_every_images=settings.keep_every_images,
+            asynchronous=settings.checkpoint_async,
+        )
+        self.snapshots = Snapshots(folder / "snapshots", settings.ema, total_images=settings.images)
+        self.panel = panel or Panel(total_images=settings.images, mode="lines", title="training")
+        self.watchdog = Watchdog(
+            folder, rank=self.parallel.rank, processes=self.parallel.world, seconds=settings.watchdog_seconds
+        )
+        self.signals = Signals()
+        self.stopped = False
+        # A decision that changes weights is not put off: one step later would be another run after a resume in between.
+        self._later: Later[Note] = Later(lag=0 if settings.guard.spike == "rollback" else 1)
+        self._wishes: set[str] = set()
+        self._last_log = 0
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def run(self) -> Progress:
-        """Train to the end, from wherever `resume` put us."""
-        telemetry = self.telemetry
-        telemetry.start()
-        before, started = self.progress.seconds, time.perf_counter()
-        last_log = self.progress.images_seen
+        """Train to the end, from wherever `resume` put us, or until a signal or a key asks for a stop: see `exit_code`."""
         for line in groups.tell(self.learner, self.optimizer.param_groups):
             log.info("%s", line)
-        self.wrapped.train()
-        if self.progress.images_seen == 0:
-            with telemetry.paused():
-                self._run_hooks()
-        with progress("training", self.settings.images) as advance, contextlib.closing(_Timed(self.steps)) as timed:
-            advance(self.progress.images_seen)
-            while self.progress.images_seen < self.settings.images:
-                micro_batches, wait_s = next(timed)
-                reports, grad_norm, rates = self.step(micro_batches)
-                self.progress.seconds = before + time.perf_counter() - started
-                count = micro_batches[0].global_count
-                advance(count)
-                for report in reports:
-                    telemetry.add(report.loss_B, report.t_B, global_images=0, wait_s=0.0)
-                telemetry.add(reports[0].loss_B[:0], reports[0].t_B[:0], global_images=count, wait_s=wait_s)
-                if self._crossed(last_log, self.settings.log_every_images) or self.finished:
-                    last_log = self.progress.images_seen
-                    values = telemetry.flush(self._sum)
-                    extra = {"train/grad_norm": float(grad_norm), **rates, "time/seconds": self.progress.seconds}
-                    self.tracker.log(self.progress.images_seen, self.progress.step, values | extra)
-                with telemetry.paused():
-                    self._run_hooks()
-                    if self.finished or self._due("checkpoint", self.settings.checkpoint_every_images):
-                        self.save()
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(self.signals)
+                stack.enter_context(self.panel)
+                stack.enter_context(self.watchdog)
+                self._train()
+                self.checkpoints.wait()
+        except BaseException as error:
+            outcome.write(self.folder, outcome.of(error), self.progress, rank=self.parallel.rank, error=error)
+            raise
+        if self.parallel.is_main:
+            reason = outcome.FINISHED if self.finished else outcome.PREEMPTED
+            outcome.write(self.folder, reason, self.progress, exit_code=self.exit_code)
         return self.progress
-
-    def _sum(self, values: Tensor) -> Tensor:
-        return self.accelerator.reduce(values, reduction="sum")
 
     @property
     def finished(self) -> bool:
         return self.progress.images_seen >= self.settings.images
 
-    def step(self, micro_batches: list[Batch]) -> tuple[list[LossReport], Tensor, dict[str, float]]:
-        """One optimizer step: every phase of the recipe over every micro-batch. Returns reports, gradient norm and rates."""
+    @property
+    def exit_code(self) -> int:
+        """0 when the run is done; else that of a run that was asked to stop and is saved."""
+        return 0 if self.finished else self.signals.exit_code
+
+    def _train(self) -> None:
+        before, started = self.progress.seconds, time.perf_counter()
+        self.telemetry.start()
+        self._last_log = self.progress.images_seen
+        self.wrapped.train()
+        self.panel.facts.images, self.panel.facts.seconds = self.progress.images_seen, self.progress.seconds
+        if self.progress.images_seen == 0:
+            with self.telemetry.paused(), self.watchdog.phase("samples and validation"):
+                self._run_hooks()
+        while not (self.finished or self.stopped):
+            self.steps.load_state_dict(self.place)
+            with Feed(self.steps, self.recipe.prepare, self.device) as feed:
+                while not (self.finished or self.stopped):
+                    fed = feed.next()
+                    back = self._advance(fed)
+                    self.watchdog.beat(self.progress.step, self.progress.images_seen)
+                    self.progress.seconds = before + time.perf_counter() - started
+                    if back:
+                        break
+                    self._look(fed)
+            if self.incidents.in_a_row and not (self.finished or self.stopped):
+                self._roll_back()
+
+    def _advance(self, fed: Fed) -> bool:
+        """One step of data: trained on, or passed over after a rollback. Whether the run has to go back."""
+        self.place = fed.place
+        if fed.step in self.progress.passed_over:
+            self._count(fed)
+            return False
+        reports, totals, verdict, rates = self.step(fed.batches)
+        self._count(fed)
+        self.ema.update(self.progress.images_seen, fed.images)
+        self._rates = rates
+        self._norm = verdict.report[4]
+        flops = sum(self.flops(batch) * len(batch) for batch in fed.batches) if self.flops else 0.0
+        self.telemetry.add(totals, images=fed.images, wait_s=fed.wait_s, flops=flops * self.parallel.world)
+        if self.visits:
+            self.visits.add(fed.batches, reports)
+        uids = tuple(uid for batch in fed.batches for uid in batch.uids)
+        losses = torch.cat([report.loss_B for report in reports[: len(fed.batches)]])
+        note = Note(fed.step, self.progress.images_seen, uids, losses)
+        return self._handle(self._later.put(note, torch.cat([verdict.report, totals.values])))
+
+    def _count(self, fed: Fed) -> None:
+        self.progress.images_seen += fed.images
+        self.progress.step += 1
+        self.panel.advance(fed.images)
+
+    def step(self, micro_batches: list[Batch]) -> tuple[list[LossReport], Totals, Verdict, dict[str, float]]:
+        """One optimizer step: every phase of the recipe over every micro-batch."""
         reports: list[LossReport] = []
         for phase in self.recipe.phases():
             for i, batch in enumerate(micro_batches):
-                last = i == len(micro_batches) - 1
-                # Gradients travel between processes once per step, with the last micro-batch.
-                quiet = contextlib.nullcontext() if last else self.accelerator.no_sync(phase.learner)
-                with quiet:
-                    report = phase.loss(batch.to(self.device))
-                    # The loss is a sum over this part / count of the whole step; DDP averages over processes, so undo that.
-                    self.accelerator.backward(report.loss * self.accelerator.num_processes)
+                with self.parallel.accumulating(phase.learner, last=i == len(micro_batches) - 1):
+                    report = phase.loss(batch)
+                    self.parallel.backward(report.loss)
                 reports.append(report)
-        norm = self._clip()
+        norm = self.parallel.clip(self.learner.parameters(), self.settings.clip)
+        losses = [(report.loss_B, report.t_B) for report in reports]
+        totals = Totals.of(losses, wishes=self._ask(), sum_up=self.parallel.sum)
+        verdict = self.guard.judge(totals, norm)
         factor = self.schedule.factor(self.progress.images_seen, self.settings.images)
-        if bool(torch.isfinite(norm)):
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * factor
-            self.optimizer.step()
-        else:
-            self._skip(micro_batches)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+        self._take(verdict.skip)
         self.optimizer.zero_grad(set_to_none=True)
-        self.progress.images_seen += micro_batches[0].global_count
-        self.progress.step += 1
-        self.ema.update(self.progress.images_seen, micro_batches[0].global_count)
-        return reports, norm, {name: peak * factor for name, peak in self.peak_rates.items()}
+        return reports, totals, verdict, {name: peak * factor for name, peak in self.peak_rates.items()}
 
-    def _clip(self) -> Tensor:
-        return self.accelerator.clip_grad_norm_(self.learner.parameters(), self.settings.clip or float("inf"))
+    def _take(self, skip: Tensor) -> None:
+        """The optimizer's step, unless `skip`. Fused optimizers read that on the device; for others the host waits for it."""
+        if getattr(self.optimizer, "skips_on_device", True):
+            self.optimizer.found_inf = skip  # type: ignore[attr-defined]  # what torch's own gradient scaler sets
+            self.optimizer.step()
+        elif not bool(skip):
+            self.optimizer.step()
 
-    def _skip(self, micro_batches: list[Batch]) -> None:
-        """A step with a non-finite gradient is left out and its pictures named; many of them end the run."""
-        self.progress.skipped_steps += 1
-        uids = [f"{uid:016x}" for batch in micro_batches for uid in batch.uids]
-        log.warning("step %d is skipped, its gradient is not finite; pictures: %s", self.progress.step, ", ".join(uids))
-        if self.progress.skipped_steps > max(10, self.progress.step // 100):
-            raise AnimeflowError(
-                f"{self.progress.skipped_steps} of {self.progress.step + 1} steps had no finite gradient",
-                where=str(self.folder),
-                do="lower optim.lr, check the pictures named in the log, then resume",
-            )
+    def _ask(self) -> set[str]:
+        """What this process wants of all: from signals, and from the keys of the panel."""
+        wishes = {KEYS[key] for key in self.panel.wishes()}
+        if self.signals.received is not None:
+            wishes.add("stop")
+        return wishes
+
+    def _handle(self, due: list[tuple[Note, Tensor]]) -> bool:
+        """Read what the device has said of earlier steps. Whether the run has to go back."""
+        back = False
+        for note, values in due:
+            self._wishes |= Totals(values[5:]).wishes()
+            back |= self.incidents.handle(note, values[:5], self.progress)
+        return back
 
     # -- rhythm --------------------------------------------------------------------------------------------------------
+
+    def _look(self, fed: Fed) -> None:
+        """After a step: lines, hooks, saves, and what was asked for."""
+        if self.finished:
+            self._handle(self._later.drain())
+        if self._crossed(self._last_log, self.settings.log_every_images) or self.finished:
+            self._last_log = self.progress.images_seen
+            self._log()
+        wishes, self._wishes = self._wishes, set()
+        with self.telemetry.paused(), self.watchdog.phase("samples, validation and checkpoint"):
+            self._run_hooks(asked="sample" in wishes)
+            self.snapshots.keep(self.progress.images_seen, self.ema)
+            due = self._due("checkpoint", self.settings.checkpoint_every_images)
+            if self.finished or due or wishes & {"stop", "checkpoint"}:
+                self.save(last=self.finished or "stop" in wishes)
+        self.stopped = "stop" in wishes and not self.finished
+        if self.stopped:
+            log.warning("asked to stop: all is saved at %s images", f"{self.progress.images_seen:,}")
+        elif "pause" in wishes:
+            self._pause()
+
+    def _pause(self) -> None:
+        """Wait, all processes together, until the key is pressed again or a stop is asked for."""
+        self.panel.mark("paused")
+        with self.telemetry.paused(), self.watchdog.phase("paused", seconds=float("inf")):
+            wishes: set[str] = set()
+            while not wishes & {"pause", "stop"}:
+                time.sleep(0.5)
+                wishes = agree(self._ask(), device=self.device, sum_up=self.parallel.sum)
+        self._wishes |= wishes - {"pause"}
+        self.panel.mark("training")
+
+    def _log(self) -> None:
+        values = self.telemetry.flush()
+        if self.visits:
+            self.visits.flush()
+        values |= {"train/grad_norm": float(self._norm), **self._rates, "time/seconds": self.progress.seconds}
+        values["train/skipped_steps"] = float(self.progress.skipped_steps)
+        self.tracker.log(self.progress.images_seen, self.progress.step, values)
+        self.panel.show(values)
 
     def _crossed(self, last: int, every: int) -> bool:
         return every > 0 and self.progress.images_seen // every > last // every
@@ -194,50 +299,65 @@ class Trainer:
         self.progress.hooks_done[name] = self.progress.images_seen
         return True
 
-    def _run_hooks(self) -> None:
+    def _run_hooks(self, *, asked: bool = False) -> None:
         first = self.progress.images_seen == 0
         for hook in self.hooks:
             due = self._due(hook.name, hook.every_images)
-            if not (due or first or self.finished):
+            if not (due or first or self.finished or (asked and hook.name == "samples")):
                 continue
             self.wrapped.eval()
-            with self.ema.applied(), torch.no_grad():
+            with self.ema.applied(self.settings.ema.use), torch.no_grad():
                 values = hook(self)
             self.wrapped.train()
             if values:
                 self.tracker.log(self.progress.images_seen, self.progress.step, values)
+                self.panel.show(values)
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
-    def save(self) -> Path | None:
-        """Write a checkpoint from the main process; the others wait until it is whole."""
-        folder, measured = None, self.telemetry.state_dict(self._sum)
-        if self.accelerator.is_main_process:
-            tensors = {
-                "learner": self.learner.state_dict(),
-                "optimizer": checkpoint.flatten_optimizer(self.optimizer, self.names),
-                "ema": self.ema.state_dict(),
-            }
-            state = {
-                "progress": vars(self.progress),
-                "telemetry": measured,
-                "steps": self.steps.state_dict(),
-                "identity": self.identity,
-            }
-            folder = checkpoint.save(
-                self.folder / "checkpoints",
-                self.progress.images_seen,
-                tensors,
-                state,
-                keep=self.settings.keep_checkpoints,
+    def save(self, *, last: bool = False) -> None:
+        """Begin a checkpoint; it is whole when `checkpoints.wait` returns. One that fails is told and tried again at the next
+        occasion, but the `last` one of a process has to succeed."""
+        self._handle(self._later.drain())
+        if self.visits:
+            self.visits.flush()
+        try:
+            self.checkpoints.save(self.progress.images_seen, run_state.tensors(self), run_state.facts(self))
+            if last:
+                self.checkpoints.wait()
+        except checkpoint.SaveFailed as error:
+            if last:
+                raise
+            log.error("this checkpoint is not there, training goes on: %s", error)
+            self.panel.event("a checkpoint failed, see the log")
+        if self.visits and self.parallel.is_main:
+            self.ledger.write(self.folder / "ledger.parquet")
+
+    def _roll_back(self) -> None:
+        """Go back to the newest checkpoint before the spikes, and pass over the steps since."""
+        first, last = self.incidents.in_a_row[0], self.place["step"] - 1
+        if self.progress.rollbacks >= self.settings.guard.rollbacks:
+            raise Diverged(
+                f"the run has gone back {self.progress.rollbacks} times already",
+                where=str(self.incidents.path),
+                why=f"train.guard.rollbacks={self.settings.guard.rollbacks}",
+                do="lower optim.lr, look at the pictures named there, then resume",
             )
-        self.accelerator.wait_for_everyone()
-        return folder
+        folder = self.checkpoints.resume_from(before=first * self.steps.batch + 1)
+        if folder is None:
+            log.error("three spikes in a row and no checkpoint before them to go back to: the run goes on")
+            self.incidents.in_a_row = []
+            return
+        over, rollbacks = {*self.progress.passed_over, *range(first, last + 1)}, self.progress.rollbacks + 1
+        run_state.restore(self, folder)
+        self.progress.passed_over, self.progress.rollbacks = sorted(over), rollbacks
+        log.warning("back to %s; steps %d to %d are passed over", folder.name, first, last)
+        self.panel.event(f"back to {folder.name}")
 
     def close(self) -> None:
         """Wait for the other processes and leave their group. Nothing can be trained after."""
-        self.accelerator.wait_for_everyone()
-        self.accelerator.end_training()
+        self.checkpoints.close()
+        self.parallel.close()
 
     def start_anew(self) -> None:
         """Begin at no images in a folder without checkpoints. Raises ConfigError when there are some: two runs in one folder would
@@ -250,53 +370,22 @@ class Trainer:
                 why="a run that starts anew in it would mix with the one that is there",
                 do="choose another name=..., or set train.resume=true to go on, or delete the folder",
             )
+        self._forget()
+
+    def _forget(self) -> None:
+        """What a run without a checkpoint has left."""
         self.tracker.rewind(-1)
+        self.incidents.rewind(-1)
+        self.snapshots.rewind(-1)
 
     def resume(self) -> bool:
         """Continue from the newest checkpoint that verifies; False when there is none. Raises ConfigError when it is of another
         run, naming every setting that differs."""
-        folder = checkpoint.newest(self.folder / "checkpoints")
+        folder = self.checkpoints.resume_from()
         if folder is None:
-            self.tracker.rewind(-1)
+            self._forget()
             return False
-        tensors, state = checkpoint.load(folder)
-        _same_run(state["identity"], self.identity, folder)
-        self.learner.load_state_dict(tensors["learner"])
-        checkpoint.unflatten_optimizer(self.optimizer, self.names, tensors["optimizer"])
-        self.ema.load_state_dict(tensors["ema"])
-        self.progress = Progress(**state["progress"])
-        self.steps.load_state_dict(state["steps"])
-        if "telemetry" in state:  # format 1 began without it
-            self.telemetry.load_state_dict(state["telemetry"], holder=self.accelerator.is_main_process)
-        self.tracker.rewind(self.progress.images_seen)
+        run_state.require_same_run(checkpoint.load_state(folder)["identity"], self.identity, folder)
+        run_state.restore(self, folder)
         log.info("resumed from %s", folder)
         return True
-
-
-class _Timed:
-    """Iterates steps and measures how long each was waited for."""
-
-    def __init__(self, steps: Steps) -> None:
-        self._iterator = iter(steps)
-
-    def __next__(self) -> tuple[list[Batch], float]:
-        start = time.perf_counter()
-        return next(self._iterator), time.perf_counter() - start
-
-    def close(self) -> None:
-        close = getattr(self._iterator, "close", None)
-        if close:
-            close()
-
-
-def _same_run(saved: Mapping[str, Any], ours: Mapping[str, Any], folder: Path) -> None:
-    # What is absent is off: a setting that came later, or a share of 0 that is no longer written, makes no other run.
-    different = sorted(key for key in {*saved, *ours} if (saved.get(key) or None) != (ours.get(key) or None))
-    if different:
-        lines = "; ".join(f"{key}: {saved.get(key)!r} there, {ours.get(key)!r} here" for key in different[:8])
-        raise ConfigError(
-            f"this run folder holds a run with other settings: {lines}",
-            where=str(folder),
-            why="going on would be neither run",
-            do="choose another name=..., or set the same values, or delete the folder",
-        )

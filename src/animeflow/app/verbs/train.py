@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from ...core import files
 from ...core.errors import ConfigError, DataError
 from ...core.log import is_main_process
-from ..build import build
 from ..check import check_values, require_rates
 from ..compose import compose, flat
 from ..prompts import example_prompts, has_emphasis, sample_size
@@ -21,41 +21,34 @@ log = logging.getLogger(__name__)
 
 # Settings that change what is printed, kept or where it runs, but no weight: a run may be continued with other ones.
 FREE = (
-    *(
-        "train.log",
-        "train.checkpoint",
-        "train.keep",
-        "train.device",
-        "train.threads",
-        "train.processes",
-        "train.resume",
-    ),
-    *("train.validate", "train.samples", "train.wandb", "sample.", "export.", "evaluate.", "catalogue.", "toonworld."),
-    *(
-        "data.shard.",
-        "data.bucket.",
-        "data.codec.",
-        "data.cache.batch_size",
-        "data.loader.micro_batch",
-        "data.loader.preload",
-    ),
+    "train.",
+    *("sample.", "export.", "evaluate.", "catalogue.", "toonworld."),
+    *("data.shard.", "data.bucket.", "data.codec.", "data.remote."),
+    *("data.cache.batch_size", "data.loader.micro_batch", "data.loader.preload"),
     *("set", "run"),
+)
+# Of `train` these change a weight, and the rest does not.
+BOUND = (
+    *("train.images", "train.precision", "train.clip", "train.fp8", "train.ema.sigma_rels"),
+    *("train.guard.nonfinite", "train.guard.spike", "train.guard.z", "train.guard.window"),
 )
 
 
-def run(overrides: Sequence[str], *, dry_run: bool = False) -> None:
+def run(overrides: Sequence[str], *, dry_run: bool = False) -> int:
+    """The exit code: 0 when the run is done, 75 when it was asked to stop and is saved."""
     config = compose(overrides)
     use_threads(config["train"]["threads"])
     if dry_run:
         from .plan import describe
 
         describe(config)
-        return
-    learn(config, overrides=overrides)
+        return 0
+    return learn(config, overrides=overrides)
 
 
-def learn(config: dict[str, Any], *, fam: Any = None, overrides: Sequence[str] = ()) -> None:
-    """Run the whole of the training. Leaves config, record, numbers, samples and checkpoints in the run's folder."""
+def learn(config: dict[str, Any], *, fam: Any = None, overrides: Sequence[str] = ()) -> int:
+    """Run the whole of the training. Leaves config, record, numbers, samples and checkpoints in the run's folder. Returns the exit
+    code of `Trainer`."""
     from ...train.tracker import Tracker
     from ...train.trainer import Trainer
 
@@ -83,6 +76,8 @@ def learn(config: dict[str, Any], *, fam: Any = None, overrides: Sequence[str] =
         tracker=Tracker(place.run, config=flat(config), wandb=node["wandb"], name=config["name"]),
         hooks=[*_hooks(config, fam, calm, steps.micro_batch), RecordKeeper(config, fam, steps, calm)],
         identity=_identity(config) | {"cache": calm.index.hash, "codec": codec, "text tower": tower.fingerprint},
+        flops=_flops(fam),
+        panel=_panel(config, world),
     )
     if node["resume"]:
         resumed = trainer.resume()
@@ -93,13 +88,37 @@ def learn(config: dict[str, Any], *, fam: Any = None, overrides: Sequence[str] =
         files.write_json(place.run / "config.json", config)
         files.write_json(place.run / "command.json", list(overrides))
     log.info(
-        "%s %s: %s images, batch %d = %d processes x %d x %d accumulated, %s, attention %s",
-        "going on with" if resumed else "training", place.run, f"{settings.images:,}", steps.batch, world, steps.micro_batch,
-        steps.accumulation, settings.precision, _attention(trainer.device.type),
+        "%s %s: %s images, batch %d = %d processes (%s) x %d x %d accumulated, %s, attention %s",
+        "going on with" if resumed else "training", place.run, f"{settings.images:,}", steps.batch, world,
+        trainer.parallel.name, steps.micro_batch, steps.accumulation, settings.precision, _attention(trainer.device.type),
     )  # fmt: skip
     trainer.run()
     trainer.tracker.finish()
     trainer.close()
+    return trainer.exit_code
+
+
+def _flops(fam: Any) -> Any:
+    """FLOP of one image of a batch, forward and backward, at the size and text length that the batch has."""
+    stride = fam.codec().stride
+
+    @lru_cache(maxsize=256)
+    def of(height: int, width: int) -> float:
+        return fam.work(height=height * stride, width=width * stride, text_tokens=fam.text_tokens).train
+
+    return lambda batch: of(*batch.latents.shape[-2:])
+
+
+def _panel(config: Mapping[str, Any], world: int) -> Any:
+    from ...train.panel import Panel
+
+    return Panel(
+        total_images=config["train"]["images"],
+        mode=config["train"]["panel"],
+        title=f"training {config['name']}",
+        price_per_hour=config["evaluate"]["price_per_hour"],
+        devices=world,
+    )
 
 
 def _hooks(config: Mapping[str, Any], fam: Any, calm: Any, micro_batch: int) -> list[Any]:
@@ -129,8 +148,13 @@ def _hooks(config: Mapping[str, Any], fam: Any, calm: Any, micro_batch: int) -> 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a continued run must share with its beginning."""
     # A run of constant rate is the same run whatever its length; one that decays towards its end is not.
-    free = (*FREE, "train.images") if config["optim"]["schedule"]["kind"] == "constant" else FREE
-    return {key: value for key, value in flat(dict(config)).items() if not key.startswith(free) and value != {}}
+    constant = config["optim"]["schedule"]["kind"] == "constant"
+    bound = tuple(name for name in BOUND if not (constant and name == "train.images"))
+    return {
+        key: value
+        for key, value in flat(dict(config)).items()
+        if value != {} and (key.startswith(bound) or not key.startswith(FREE))
+    }
 
 
 def _processes(expected: int | None) -> tuple[int, int]:
