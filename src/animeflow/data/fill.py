@@ -51,7 +51,10 @@ def stacked(
         entry = located[place]
         there = entry is not None and entry.layout == known and read_into(entry, bytes_BS[place], verify=verify)
         if not there:
-            tensor[place].copy_(store.get(addresses[place])[""])
+            found = store.get(addresses[place])[""]
+            if found.shape != tensor.shape[1:]:  # copying would repeat it where it can
+                raise ValueError(f"{list(found.shape)} cannot lie in a batch of {list(tensor.shape[1:])}")
+            tensor[place].copy_(found)
 
     for _ in walk(fill, range(len(addresses))):
         pass
