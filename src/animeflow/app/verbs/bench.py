@@ -10,6 +10,7 @@ from typing import Any
 
 from ...core import files
 from ..compose import compose
+from ..jobs import job_of
 from ..wiring import use_threads
 
 ONE_CORE = ("reader", "images")
@@ -34,6 +35,6 @@ def measure(config: dict[str, Any], *, kind: str, against: str | None, rounds: i
     from ...bench import machine
 
     bench = importlib.import_module(f"animeflow.bench.{kind}")
-    found: dict[str, Any] = bench.run(config, against=against, rounds=rounds)
+    found: dict[str, Any] = bench.run(job_of(kind, config), against=against, rounds=rounds)
     cuda = config["train"]["device"] != "cpu" and torch.cuda.is_available()
     return found if "machine" in found else {**found, "machine": machine.facts(torch.device("cuda" if cuda else "cpu"))}

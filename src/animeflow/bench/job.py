@@ -1,0 +1,46 @@
+"""What is measured: the parts of a run as its settings build them. Knows types; builds nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from ..image.bucket import Bucket
+from ..model.protocol import Family
+from ..optim.adamw import AdamW
+from ..recipe.protocol import Recipe
+from ..train.settings import Settings
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run's step on one device.
+
+    Attributes:
+        family: whose backbone learns.
+        recipe: made of what is called as the learner.
+        optim: of the run.
+        settings: of the trainer: precision, clipping, averages.
+        buckets: sizes that training sees.
+        images: of one optimizer step on this device.
+        micro_batch: of one forward pass.
+        prepare: what is done to a learner on its device before it is called: compilation, attention, activation memory, 8 bits.
+        prepare_bf16: the same with linear layers left in bf16, for the peer of an fp8 run.
+        seed: of draws.
+        name: of the run, for the report.
+    """
+
+    family: Family
+    recipe: Callable[[Any], Recipe]
+    optim: AdamW
+    settings: Settings
+    buckets: Sequence[Bucket]
+    images: int
+    micro_batch: int
+    prepare: Callable[[nn.Module], Any] | None = None
+    prepare_bf16: Callable[[nn.Module], Any] | None = None
+    seed: int = 0
+    name: str = ""
