@@ -61,7 +61,7 @@ def write_part(path: Path, rows: Sequence[Row], report: Mapping[str, Any]) -> No
     ]
     table = pa.Table.from_arrays(columns, schema=SCHEMA.with_metadata({"animeflow": json.dumps(dict(report))}))
     with files.atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
@@ -71,7 +71,8 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[pa.Tabl
 
 def _parse_part(source: Any, where: str, columns: Sequence[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
     try:
-        table = pq.read_table(source, columns=list(columns) if columns else None)
+        names = list(columns) if columns else None
+        table = pq.read_table(source, columns=names, page_checksum_verification=True)
         return table, json.loads(table.schema.metadata[b"animeflow"])
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise DataError(
