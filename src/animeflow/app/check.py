@@ -18,6 +18,8 @@ CONSTRUCTED = (
     "data.loader.encoder_dropout",
 )
 
+KINDS = ("ema", "trained")  # of weights: the average that a run uses, and the trained ones
+
 
 def check_keys(config: Mapping[str, Any], folder: Path) -> None:
     """Every key of the nodes that are read by name is one that some file of `folder` has. Raises ConfigError, with a did-you-mean.
@@ -75,8 +77,9 @@ def check_values(config: Mapping[str, Any]) -> None:
     _one_of(load["texts"], ("cached", "live"), "data.loader.texts")
     _one_of(train["wandb"], ("off", "offline", "online"), "train.wandb")
     _one_of(export["dtype"], DTYPES, "export.dtype")
-    _one_of(export["weights"], ("ema", "trained"), "export.weights")
-    _one_of(config["sample"]["weights"], ("ema", "trained"), "sample.weights")
+    require_weights(export["weights"], where="export.weights")
+    require_weights(config["sample"]["weights"], where="sample.weights")
+    _one_of(train["panel"], ("auto", "lines", "off"), "train.panel")
     for key, known in (("solver", SOLVERS), ("schedule", SCHEDULES)):  # null is the family's own
         if config["sample"][key] is not None:
             _one_of(config["sample"][key], known, f"sample.{key}")
@@ -84,6 +87,16 @@ def check_values(config: Mapping[str, Any]) -> None:
         value = load["encoder_dropout"][key.split(".")[1]] if "." in key else load[key]
         if not 0 <= value <= 1:
             raise ConfigError(f"{value} is not a share between 0 and 1", where=f"data.loader.{key}")
+
+
+def require_weights(which: str, *, where: str) -> None:
+    """Raises ConfigError for a word that is neither of `KINDS` nor a file."""
+    if which not in KINDS and not Path(which).is_file():
+        raise ConfigError(
+            f"'{which}' is no kind of weights and no file{did_you_mean(which, KINDS)}",
+            where=where,
+            do="use ema, trained, or a file that 'animeflow ema' made",
+        )
 
 
 def require_rates(parts: Iterable[Any], rates: Mapping[str, float]) -> None:

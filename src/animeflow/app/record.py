@@ -61,7 +61,7 @@ def record_of(config: Mapping[str, Any], trainer: Any, fam: Any, steps: Any, ass
         "schedule": dict(config["optim"]["schedule"]),
         "flow": {"recipe": config["recipe"]["kind"], **flat({k: v for k, v in config["recipe"].items() if k != "kind"})},
         "precision": "float32" if config["train"]["precision"] == "fp32" else "bf16 autocast over float32 weights",
-        "ema": {"sigma_rel": config["train"]["ema"]["use"], "exported": config["export"]["weights"] == "ema"},
+        "ema": {"sigma_rel": config["train"]["ema"]["use"], "exported": config["export"]["weights"] != "trained"},
         "parts": {"codec": described["codec"], "text": described["text"]},
         "text_encoder": "frozen",
         "model_settings": {key: value for key, value in described.items() if key not in IDENTITY} or None,

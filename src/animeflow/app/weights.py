@@ -8,8 +8,29 @@ from typing import Any
 
 from ..core.errors import ConfigError, DataError
 from ..model import registry
+from .check import KINDS, require_weights
 from .source import Export, require_source
 from .wiring import Workspace, family
+
+
+def _averages(path: Path, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors of a file of averages. Raises DataError when it is none of this run's."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        averages = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(
+            f"this is no file of tensors: {error}", where=str(path), do="make it again by 'animeflow ema'"
+        ) from error
+    strange = [name for name, value in averages.items() if name not in weights or value.shape != weights[name].shape]
+    if strange:
+        raise DataError(
+            f"{len(strange)} of its tensors are not of this model, {strange[0]} first", where=str(path),
+            do="use the file that 'animeflow ema' made of this very run",
+        )  # fmt: skip
+    return averages
 
 
 def newest_checkpoint(config: Mapping[str, Any]) -> Path:
@@ -26,17 +47,22 @@ def newest_checkpoint(config: Mapping[str, Any]) -> Path:
 
 
 def trained_family(config: Mapping[str, Any], *, which: str = "ema") -> tuple[Any, int]:
-    """The family with the weights of the run's newest checkpoint, and the images they have seen. `which` is `ema` (the average)
-    or `trained`."""
+    """The family with the weights of the run's newest checkpoint, and the images they have seen. `which` is `ema` (the average
+    that the run uses), `trained`, or a file that `animeflow ema` made of the same run."""
     from ..model.state import check_state
     from ..train import checkpoint
 
-    if which not in ("ema", "trained"):
-        raise ConfigError(f"unknown weights '{which}'", do="choose ema or trained")
-    tensors, state = checkpoint.load(newest_checkpoint(config))
+    require_weights(which, where="weights")
+    newest = newest_checkpoint(config)
+    state = checkpoint.load_state(newest)
     fam = family(config)
     _require_same_parts(fam, state["identity"])
-    weights = tensors["learner"] | (tensors["ema"] if which == "ema" else {})
+    groups = ["learner", *([state["average"]] if which == "ema" else [])]
+    tensors, _ = checkpoint.load(newest, groups)
+    weights = dict(tensors["learner"])
+    weights |= tensors[groups[-1]] if which != "trained" else {}
+    if which not in KINDS:
+        weights |= _averages(Path(which), weights)
     check_state(fam.backbone().state_dict(), weights, where=str(Workspace.of(config).run))
     fam.backbone().load_state_dict(weights)
     return fam, int(state["progress"]["images_seen"])

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConfigError
+from ..evaluate.run_folder import flat
 from .build import build, choose
-from .compose import flat
 
 Config = Mapping[str, Any]
 

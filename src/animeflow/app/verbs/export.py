@@ -36,7 +36,7 @@ def write(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     saved = files.read_json(place.run / "record.json") if (place.run / "record.json").is_file() else {}
     saved |= _results(place, images)
     if isinstance(saved.get("ema"), dict):
-        saved["ema"]["exported"] = node["weights"] == "ema"
+        saved["ema"]["exported"] = node["weights"] != "trained"
     if saved.get("images_seen") != images:  # the run went on without writing a record: its figures are of another state
         saved = {key: value for key, value in saved.items() if key not in OF_A_STATE}
     known = {field.name for field in fields(RunRecord)}
