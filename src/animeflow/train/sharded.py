@@ -1,4 +1,4 @@
-"""Groups of named tensors as safetensors files, one or more per process. Knows torch's distributed checkpoints; knows no run.
+"""Groups of named tensors as safetensors files, one per group and process. Knows torch's distributed checkpoints; knows no run.
 
     snapshot = Staging().take(groups, rank=..., world=...)     # a copy in host memory of what this process writes
     write(folder, snapshot)                                    # on every process, into one folder
@@ -12,6 +12,8 @@ pickled plans, so each process plans for itself (`staging` says who writes what)
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 import math
 import warnings
 from collections.abc import Iterator
@@ -20,6 +22,8 @@ from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.checkpoint import (
     CheckpointException,
@@ -29,7 +33,10 @@ from torch.distributed.checkpoint import (
 )
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.planner import SavePlan, SavePlanner, WriteItem
+from torch.distributed.checkpoint.storage import WriteResult
+from torch.futures import Future
 
+from ..core import files
 from ..core.errors import DataError
 from .staging import Groups, Snapshot, flat_names
 
@@ -60,15 +67,34 @@ class _Planner(SavePlanner):
 
 
 class _Writer(HuggingFaceStorageWriter):
-    """Names the files of a process by its rank, which a process that asks nobody would take for 0."""
+    """Writes the format of its parent straight from the tensors' memory, one file per group. The parent builds every file in
+    memory, twice, and holds up all of Python meanwhile: a loop beside it stood still for 0.7 s per 400 MB."""
 
     def __init__(self, folder: Path, snapshot: Snapshot) -> None:
-        super().__init__(str(folder), fqn_to_index_mapping=snapshot.parts, save_distributed=True)
-        self.per_thread_copy_ahead = 0  # all is in host memory: no stream of a GPU to wait for, nor a GPU to touch
-        self._rank = snapshot.rank
+        super().__init__(str(folder), save_distributed=True)
+        self._folder, self._snapshot = folder, snapshot
+        self.written: list[Path] = []
 
-    def prepare_global_plan(self, plans: list[SavePlan]) -> list[SavePlan]:
-        return super().prepare_global_plan([SavePlan([])] * self._rank + plans)[self._rank :]
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
+        some = "" if self._snapshot.world == 1 else f"-{self._snapshot.rank + 1:05d}-of-{self._snapshot.world:05d}"
+        for group, items in itertools.groupby(plan.items, lambda item: item.index.fqn.partition("/")[0]):
+            path = self._folder / f"{group}{some}.safetensors"
+            _write_file(path, {item.index.fqn: item for item in items}, self._snapshot.data)
+            self.written.append(path)
+        done: Future[list[WriteResult]] = Future()
+        done.set_result([])
+        return done
+
+
+def _write_file(path: Path, items: dict[str, WriteItem], data: dict[str, Tensor]) -> None:
+    places = {name: {"saved_offsets": list(item.index.offset or [])} for name, item in items.items()}
+    header = {"DCP_SHARDING_INFO": json.dumps(places), "DCP_VERSION": "1.0", "format": "pt"}
+    try:
+        save_file({name: data[name] for name in items}, path, metadata=header)
+    except SafetensorError as error:
+        raise OSError(f"{path.name}: {error}") from error
+    path.chmod(0o644)  # the library writes files that only their owner reads
+    files.sync(path)
 
 
 @contextlib.contextmanager
@@ -83,9 +109,10 @@ def _own_errors() -> Iterator[None]:
 
 def write(folder: Path, snapshot: Snapshot) -> list[Path]:
     """Write this process's pieces and flush them to disk; returns its files."""
+    writer = _Writer(folder, snapshot)
     with _own_errors():
-        dcp.save({}, storage_writer=_Writer(folder, snapshot), planner=_Planner(snapshot), no_dist=True)
-    return sorted(folder.glob(f"shard-{snapshot.rank + 1:05d}-*.safetensors"))
+        dcp.save({}, storage_writer=writer, planner=_Planner(snapshot), no_dist=True)
+    return writer.written
 
 
 def require_whole(folder: Path, snapshot: Snapshot) -> None:

@@ -7,7 +7,6 @@ work out without asking.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,7 +19,6 @@ from torch.distributed.tensor import DTensor
 from ..core import files
 
 Groups = Mapping[str, Mapping[str, Tensor]]
-PART_BYTES = 2**31  # of one process in one file; the writer holds a file in memory two to three times
 
 
 @dataclass(frozen=True)
@@ -28,18 +26,17 @@ class Snapshot:
     """What one process writes of the groups, in host memory.
 
     Args:
-        rank: of this process.
-        items, data: the pieces, and their tensors by full name `group/name`.
-        parts: the number of the file that each tensor of the whole lies in, 1 the first.
+        rank, world: of this process, and how many there are.
+        items, data: the pieces in the order of their names, and their tensors by full name `group/name`.
         shapes: of the whole tensors, by full name; the same on all processes, as `digest` shows.
         groups: how many tensors each has.
         whole_bytes: of all processes together.
     """
 
     rank: int
+    world: int
     items: list[WriteItem]
     data: dict[str, Tensor]
-    parts: dict[str, int]
     shapes: dict[str, torch.Size]
     groups: dict[str, int]
     whole_bytes: int
@@ -72,15 +69,14 @@ class Staging:
         if cuda:
             torch.cuda.current_stream().synchronize()
         self._buffers = data
-        sizes = {name: tensor.numel() * tensor.element_size() for name, tensor in flat.items()}
         return Snapshot(
             rank=rank,
+            world=world,
             items=items,
             data=data,
-            parts=_parts(groups, sizes, PART_BYTES * world),
             shapes={name: tensor.shape for name, tensor in flat.items()},
             groups={group: len(values) for group, values in groups.items()},
-            whole_bytes=sum(sizes.values()),
+            whole_bytes=sum(tensor.numel() * tensor.element_size() for tensor in flat.values()),
             digest=files.address(tensors=[[n, list(t.shape), str(t.dtype)] for n, t in sorted(flat.items())]),
         )
 
@@ -140,17 +136,3 @@ def _piece(name: str, tensor: Tensor) -> tuple[Tensor, WriteItem]:
         size=tensor.shape,
     )
     return tensor.detach(), WriteItem(MetadataIndex(name, offsets), WriteItemType.TENSOR, tensor_data=data)
-
-
-def _parts(groups: Groups, sizes: Mapping[str, int], limit: int) -> dict[str, int]:
-    """The file of every tensor: no file has two groups, and none more than `limit` bytes of more than one tensor."""
-    parts, part = {}, 0
-    for group, values in sorted(groups.items()):
-        held = math.inf
-        for name in sorted(values):
-            size = sizes[f"{group}/{name}"]
-            if held + size > limit:
-                part, held = part + 1, 0
-            held += size
-            parts[f"{group}/{name}"] = part
-    return parts
