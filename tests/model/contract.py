@@ -217,6 +217,14 @@ class FamilyContract:
         assert work.forward == pytest.approx(forward, rel=1e-3)
         assert work.train == pytest.approx(both, rel=3e-3)
 
+    def test_its_outline_is_the_backbone_without_numbers(self, family):
+        def shapes(module: nn.Module) -> dict[str, tuple[tuple[int, ...], bool]]:
+            return {name: (tuple(p.shape), p.requires_grad) for name, p in module.named_parameters()}
+
+        outline = family.outline()
+        assert shapes(outline) == shapes(self.build().backbone())
+        assert {parameter.device.type for parameter in outline.parameters()} == {"meta"}
+
     def random_inputs(self, family: Family, *, seed: int = 0) -> tuple[torch.Tensor, Conditioning]:
         height, width = self.pixels
         return family.random_inputs(4, height=height, width=width, tokens=family.text_tokens, seed=seed)

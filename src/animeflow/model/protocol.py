@@ -185,6 +185,9 @@ class Family(Protocol):
     def work(self, *, height: int, width: int, text_tokens: int) -> Work:
         """FLOP of one picture of so many pixels with a prompt of so many tokens, in closed form; asks for no weight."""
 
+    def outline(self) -> nn.Module:
+        """The backbone on torch's meta device: names and shapes without numbers, for counting."""
+
     def random_inputs(
         self, count: int, *, height: int, width: int, tokens: int, seed: int = 0
     ) -> tuple[Tensor, Conditioning]:

@@ -59,6 +59,10 @@ class Toy:
             linear=film + read + say, attention=(), spared=film + read
         )  # these two read what nothing trainable made
 
+    def outline(self):
+        with torch.device("meta"):
+            return Backbone(self._codec.channels, self.width, WIDTH)
+
     def random_inputs(self, count, *, height, width, tokens, seed=0):
         cells = (self._codec.channels, height // self._codec.stride, width // self._codec.stride)
         return normal((count, *cells), seed, "latents"), Conditioning({"text": normal((count, WIDTH), seed, "text")})

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from diffusers import AnimaTextConditioner, CosmosTransformer3DModel
 from torch import Tensor, nn
 
 from ...core.conditioning import Conditioning
@@ -179,6 +181,14 @@ class Anima:
         """FLOP of one picture, the adapter's among them as far as it learns."""
         size = {"height": height, "width": width, "text_tokens": text_tokens}
         return work(self.shape, **size, adapter=self.adapter, rank=self.adapter_rank)
+
+    def outline(self) -> Backbone:
+        """The backbone without memory, with what of the adapter learns."""
+        with torch.device("meta"):
+            net = CosmosTransformer3DModel(**self.shape.transformer_config())
+            backbone = Backbone(net, AnimaTextConditioner(**self.shape.conditioner_config()))
+            backbone.adapter_mode(self.adapter, rank=self.adapter_rank, alpha=self.adapter_alpha, seed=self.seed)
+        return backbone
 
     def random_inputs(
         self, count: int, *, height: int, width: int, tokens: int, seed: int = 0

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from diffusers import SD3Transformer2DModel
 from torch import Tensor, nn
 
 from ...core.conditioning import Conditioning
@@ -161,6 +163,11 @@ class SD35:
     def work(self, *, height: int, width: int, text_tokens: int) -> Work:
         """FLOP of one picture; `text_tokens` counts CLIP's places, too."""
         return work(self.shape, height=height, width=width, text_tokens=text_tokens)
+
+    def outline(self) -> Backbone:
+        """The backbone without memory."""
+        with torch.device("meta"):
+            return Backbone(SD3Transformer2DModel(**self.shape.config()))
 
     def random_inputs(
         self, count: int, *, height: int, width: int, tokens: int, seed: int = 0
