@@ -23,6 +23,8 @@ from animeflow.data.index import CacheIndex
 from animeflow.data.reader import ShardSet
 from animeflow.data.shard import write_shards
 from animeflow.data.store import Store, StoreWriter
+from animeflow.data.texts import stored
+from animeflow.model import registry
 from animeflow.recipe.velocity import Velocity
 from animeflow.text.caption import CaptionPolicy
 
@@ -179,6 +181,22 @@ def test_training_in_float32_computes_the_same_numbers_as_from_float32_batches(b
             loss.backward()
             found.append((loss.detach(), learner.gain.grad))
         assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_backbones_take_conditioning_in_bfloat16_as_they_take_it_in_float32(name: str):
+    family = registry.constructor(name)(flavour="tiny")
+    learner, tower = family.backbone(), family.text_tower()
+    rows = [stored(row, "bf16") for row in tower.encode(["1girl, blue hair, smile", "", "sky"])]
+    conditioning = tower.collate(rows, drop=[frozenset(), frozenset(), frozenset(tower.encoders[:1])])
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in learner.parameters():  # what starts at zero would hide what comes in
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
+        x, t = torch.randn(3, 16, 8, 8, generator=generator), torch.rand(3, generator=generator)
+        ours, theirs = learner(x, t, conditioning), learner(x, t, conditioning.to(dtype=torch.float32))
+    assert any(tensor.dtype == torch.bfloat16 for tensor in conditioning.values())
+    assert ours.any() and torch.equal(ours, theirs)
 
 
 def test_pinned_batches_are_page_locked_and_equal(built: Path, monkeypatch: pytest.MonkeyPatch):
