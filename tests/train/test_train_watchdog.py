@@ -90,21 +90,28 @@ def test_the_limit_follows_the_median_but_never_hurries(tmp_path: Path, monkeypa
     assert limit_at(8.0, steps=5) == 600.0, "the first steps compile"
 
 
-def test_a_phase_has_its_own_time_and_does_not_count_as_a_step(tmp_path: Path, monkeypatch) -> None:
+def test_a_phase_has_its_own_time_and_is_no_part_of_a_step(tmp_path: Path, monkeypatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(watchdog.time, "monotonic", lambda: clock[0])
     dog = Watchdog(tmp_path, rank=0, seconds=600.0)
     for step in range(40):
+        with dog.phase("data", seconds=60):
+            assert dog.limit == 60.0
+            clock[0] += 50.0
+        clock[0] += 4.0
+        dog.beat(step)
         with dog.phase("samples"):
             assert dog.limit == 600.0
             clock[0] += 500.0
-        with dog.phase("data", seconds=60):
-            assert dog.limit == 60.0
-            clock[0] += 2.0
-        dog.beat(step)
-        clock[0] += 1.0
-        dog.beat(step)
-    assert dog.limit == 30.0
+        with dog.phase("paused", seconds=float("inf")):
+            assert dog.limit == float("inf")
+    assert dog.limit == pytest.approx(40.0), "ten times the four seconds that a step computes"
+
+
+def test_a_pause_is_never_late(tmp_path: Path) -> None:
+    with Watchdog(tmp_path, rank=0, seconds=0.2) as dog, dog.phase("paused", seconds=float("inf")):
+        time.sleep(0.6)
+    assert dog.stalls == 0
 
 
 def test_nothing_is_watched_at_zero_seconds_but_the_heart_beats(tmp_path: Path) -> None:

@@ -114,15 +114,15 @@ class Watchdog:
     @contextlib.contextmanager
     def phase(self, state: str, *, seconds: float | None = None) -> Iterator[None]:
         """What happens inside is no plain step: it has `seconds` (by default those of the constructor), and its name is in
-        the heartbeat and in the file."""
+        the heartbeat and in the file. `inf` is never late."""
         before = self._state, self._limit
-        self._limit = self._seconds if seconds is None else min(seconds, self._seconds)
+        self._limit = self._seconds if seconds is None else seconds
         self._state, self._since, self._counts = state, time.monotonic(), False
         try:
             yield
         finally:
             self._state, self._limit = before
-            self._since = time.monotonic()
+            self._since, self._counts = time.monotonic(), True
 
     @property
     def limit(self) -> float:
@@ -159,7 +159,8 @@ class Watchdog:
 
     def _arm(self, seconds: float) -> None:
         """Set faulthandler's timer anew, a little later than ours: it fires only when this thread is kept from looking."""
-        if self._file is not None:
+        faulthandler.cancel_dump_traceback_later()
+        if self._file is not None and seconds < threading.TIMEOUT_MAX:
             faulthandler.dump_traceback_later(seconds + 2 + 5 * self._look, file=self._file)
 
     def _tell(self, seconds: float) -> None:
