@@ -99,12 +99,12 @@ def test_a_phase_has_its_own_time_and_is_no_part_of_a_step(tmp_path: Path, monke
             assert dog.limit == 60.0
             clock[0] += 50.0
         clock[0] += 4.0
-        dog.beat(step)
         with dog.phase("samples"):
             assert dog.limit == 600.0
             clock[0] += 500.0
         with dog.phase("paused", seconds=float("inf")):
             assert dog.limit == float("inf")
+        dog.beat(step)
     assert dog.limit == pytest.approx(40.0), "ten times the four seconds that a step computes"
 
 

@@ -53,8 +53,10 @@ class Facts:
     def take(self, values: Mapping[str, float]) -> None:
         """The numbers of a log line."""
         self.values |= {name: float(value) for name, value in values.items()}
+        if "train/loss" not in values:  # of a validation, say
+            return
         loss = self.values.get("train/loss_ema", math.nan)
-        self.losses.append(loss if math.isfinite(loss) else self.values.get("train/loss", math.nan))
+        self.losses.append(loss if math.isfinite(loss) else self.values["train/loss"])
         self._places.append((time.monotonic(), self.images))
 
     @property

@@ -67,7 +67,8 @@ class Watchdog:
         self._state = "step"
         self._limit: float | None = None  # of the phase that we are in
         self._since = time.monotonic()
-        self._counts = False  # whether the time since `_since` is that of a plain step
+        self._began: float | None = None  # when the present step began, and the time in it that was spent in phases
+        self._phased = 0.0
         self._steps: deque[float] = deque(maxlen=64)
         self._told: float | None = None  # the `_since` of the stall that was told
         self._end = threading.Event()
@@ -107,9 +108,9 @@ class Watchdog:
     def beat(self, step: int, images: int = 0) -> None:
         """A step has ended."""
         now = time.monotonic()
-        if self._counts:
-            self._steps.append(now - self._since)
-        self._step, self._images, self._since, self._counts = step, images, now, True
+        if self._began is not None:
+            self._steps.append(now - self._began - self._phased)
+        self._step, self._images, self._since, self._began, self._phased = step, images, now, now, 0.0
 
     @contextlib.contextmanager
     def phase(self, state: str, *, seconds: float | None = None) -> Iterator[None]:
@@ -117,12 +118,14 @@ class Watchdog:
         the heartbeat and in the file. `inf` is never late."""
         before = self._state, self._limit
         self._limit = self._seconds if seconds is None else seconds
-        self._state, self._since, self._counts = state, time.monotonic(), False
+        start = time.monotonic()
+        self._state, self._since = state, start
         try:
             yield
         finally:
             self._state, self._limit = before
-            self._since, self._counts = time.monotonic(), True
+            self._since = time.monotonic()
+            self._phased += self._since - start
 
     @property
     def limit(self) -> float:
