@@ -37,7 +37,7 @@ def words(folder: Path, run: str, arguments: argparse.Namespace) -> list[str]:
         f"experiment={EXPERIMENTS[arguments.family]}", "name=killed", f"set={folder}/set", f"run={folder}/{run}",
         "toonworld.count=64", "toonworld.workers=0", "catalogue.workers=0", "data.shard.workers=0", "data.cache.variants=2",
         "model.codec=null", "evaluate.oracle=null", f"data.loader.batch={BATCH}", "data.loader.micro_batch=2",
-        "optim.schedule.kind=constant", "optim.schedule.warmup_images=8", f"train.images={BATCH * arguments.steps}",
+        "optim.schedule.warmup_images=8", f"train.images={BATCH * arguments.steps}",
         f"train.checkpoint_every_images={BATCH}", "train.keep_checkpoints=3", f"train.log_every_images={2 * BATCH}",
         "train.threads=1", "train.samples.every_images=0", "train.samples.count=0", "train.validate.images=4",
         f"train.validate.every_images={4 * BATCH}", f"train.sharding={arguments.sharding}", "train.panel=off",

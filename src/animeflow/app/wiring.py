@@ -52,6 +52,8 @@ def use_threads(threads: int | None) -> None:
     of several processes). Idle OpenMP threads sleep: on a busy machine spinning ones stand in each other's way."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # pictures are spread over processes already
+    # Buckets of many shapes cut a GPU's memory into pieces; segments that grow do not.
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     if threads and "OMP_NUM_THREADS" not in os.environ:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         import torch

@@ -97,6 +97,10 @@ class Panel:
 
     # -- said by the loop ----------------------------------------------------------------------------------------------
 
+    def begin(self, images: int, seconds: float) -> None:
+        """Where a resumed run goes on, and what it took until then."""
+        self.facts.images, self.facts.seconds = images, seconds
+
     def advance(self, images: int) -> None:
         """So many images more."""
         self.facts.images += images

@@ -73,7 +73,7 @@ class Parallel:
             fully_shard(block, mesh=mesh, mp_policy=low if self.precision == "bf16" else same)
         fully_shard(learner, mesh=mesh, mp_policy=same)
         if self.precision == "bf16":
-            learner.forward = torch.autocast(self.device.type, torch.bfloat16)(learner.forward)  # type: ignore[method-assign]
+            learner.forward = torch.autocast(self.device.type, torch.bfloat16)(learner.forward)
         return learner
 
     def _mesh(self) -> Any:

@@ -10,6 +10,7 @@ No step waits for the device: what the host wants to know of one it reads while 
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -37,6 +38,8 @@ from .parallel import Parallel
 from .settings import Progress, Settings
 from .signals import Signals
 from .snapshots import Snapshots
+from .speed import Speed
+from .stragglers import Stragglers
 from .telemetry import Telemetry
 from .totals import Later, Totals, agree
 from .tracker import Tracker
@@ -64,7 +67,7 @@ class Trainer:
     Args:
         flops: of one image of a batch, forward and backward, by the closed form; None tells no arithmetic.
         peak_flops: of one device, if known.
-        prepare: done to the learner on its device before it is shared between processes: compilation and the like.
+        speed: makes the speed that the settings ask for, given the device; by default without a look at attention.
         panel: what a person sees; lines by default.
     """
 
@@ -83,7 +86,7 @@ class Trainer:
         identity: Mapping[str, Any] | None = None,
         flops: Callable[[Batch], float] | None = None,
         peak_flops: float | None = None,
-        prepare: Callable[[nn.Module], None] | None = None,
+        speed: Callable[[torch.device], Speed] | None = None,
         panel: Panel | None = None,
     ) -> None:
         settings.require_device(cuda=torch.cuda.is_available())
@@ -91,8 +94,8 @@ class Trainer:
         self.parallel = Parallel(settings)
         self.device = self.parallel.device
         self.learner = learner.to(device=self.device, dtype=torch.float32)
-        if prepare:
-            prepare(self.learner)
+        self.speed = speed(self.device) if speed else Speed(settings, device=self.device)
+        self.speed.prepare(self.learner)
         self.wrapped = self.parallel.wrap(self.learner)
         self.names = {parameter: name for name, parameter in self.learner.named_parameters()}
         self.optimizer = optim.build(self.learner)
@@ -124,19 +127,21 @@ class Trainer:
         # A decision that changes weights is not put off: one step later would be another run after a resume in between.
         self._later: Later[Note] = Later(lag=0 if settings.guard.spike == "rollback" else 1)
         self._wishes: set[str] = set()
-        self._last_log = 0
+        self._last_log = self._logged_step = 0
+        self.stragglers = Stragglers()
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def run(self) -> Progress:
         """Train to the end, from wherever `resume` put us, or until a signal or a key asks for a stop: see `exit_code`."""
-        for line in groups.tell(self.learner, self.optimizer.param_groups):
+        for line in (*groups.tell(self.learner, self.optimizer.param_groups), *self.speed.lines()):
             log.info("%s", line)
         try:
             with ExitStack() as stack:
                 stack.enter_context(self.signals)
                 stack.enter_context(self.panel)
                 stack.enter_context(self.watchdog)
+                stack.enter_context(self.speed.applied())
                 self._train()
                 self.checkpoints.wait()
         except BaseException as error:
@@ -161,7 +166,9 @@ class Trainer:
         self.telemetry.start()
         self._last_log = self.progress.images_seen
         self.wrapped.train()
-        self.panel.facts.images, self.panel.facts.seconds = self.progress.images_seen, self.progress.seconds
+        self.panel.begin(self.progress.images_seen, self.progress.seconds)
+        gc.collect()
+        gc.freeze()  # model and optimizer live as long as the run: later collections need not walk through them
         if self.progress.images_seen == 0:
             with self.telemetry.paused(), self.watchdog.phase("samples and validation"):
                 self._run_hooks()
@@ -285,9 +292,21 @@ class Trainer:
         if self.visits:
             self.visits.flush()
         values |= {"train/grad_norm": float(self._norm), **self._rates, "time/seconds": self.progress.seconds}
-        values["train/skipped_steps"] = float(self.progress.skipped_steps)
+        values |= {"train/skipped_steps": float(self.progress.skipped_steps), **self.speed.values()}
+        self.speed.warmed_up()
         self.tracker.log(self.progress.images_seen, self.progress.step, values)
         self.panel.show(values)
+        self._name_stragglers()
+
+    def _name_stragglers(self) -> None:
+        if self.parallel.world == 1:
+            return
+        steps = max(self.progress.step - self._logged_step, 1)
+        mine = torch.tensor(self.telemetry.window, dtype=torch.float64, device=self.device) / steps
+        self._logged_step = self.progress.step
+        seconds, waits = torch.stack(self.parallel.gather(mine)).T.tolist()
+        for line in self.stragglers.update(seconds, waits):
+            log.warning("%s", line)
 
     def _crossed(self, last: int, every: int) -> bool:
         return every > 0 and self.progress.images_seen // every > last // every

@@ -77,6 +77,8 @@ def learn(config: dict[str, Any], *, fam: Any = None, overrides: Sequence[str] =
         hooks=[*_hooks(config, fam, calm, steps.micro_batch), RecordKeeper(config, fam, steps, calm)],
         identity=_identity(config) | {"cache": calm.index.hash, "codec": codec, "text tower": tower.fingerprint},
         flops=_flops(fam),
+        peak_flops=_peak(),
+        speed=_speed(settings, fam, calm.index.buckets("train"), steps.micro_batch),
         panel=_panel(config, world),
     )
     if node["resume"]:
@@ -88,9 +90,9 @@ def learn(config: dict[str, Any], *, fam: Any = None, overrides: Sequence[str] =
         files.write_json(place.run / "config.json", config)
         files.write_json(place.run / "command.json", list(overrides))
     log.info(
-        "%s %s: %s images, batch %d = %d processes (%s) x %d x %d accumulated, %s, attention %s",
+        "%s %s: %s images, batch %d = %d processes (%s) x %d x %d accumulated, %s",
         "going on with" if resumed else "training", place.run, f"{settings.images:,}", steps.batch, world,
-        trainer.parallel.name, steps.micro_batch, steps.accumulation, settings.precision, _attention(trainer.device.type),
+        trainer.parallel.name, steps.micro_batch, steps.accumulation, settings.precision,
     )  # fmt: skip
     trainer.run()
     trainer.tracker.finish()
@@ -107,6 +109,27 @@ def _flops(fam: Any) -> Any:
         return fam.work(height=height * stride, width=width * stride, text_tokens=fam.text_tokens).train
 
     return lambda batch: of(*batch.latents.shape[-2:])
+
+
+def _peak() -> float | None:
+    """FLOP per second that this machine's device promises in bf16; None where it is not known."""
+    import torch
+
+    from ...bench.machine import peak_flops
+
+    return peak_flops(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+
+
+def _speed(settings: Any, fam: Any, buckets: Mapping[str, Any], micro_batch: int) -> Any:
+    """A function of the device: the attention kernels that are there are tried at the run's own shapes."""
+    from ...image.bucket import Bucket
+    from ...train.speed import Speed
+
+    sizes = [Bucket.parse(name) for name in buckets]
+    work = [fam.work(height=size.height, width=size.width, text_tokens=fam.text_tokens) for size in sizes]
+    work.sort(key=lambda each: each.forward)
+    also = [call for each in work[:-1] for call in each.attention]
+    return lambda device: Speed(settings, calls=work[-1].attention, also=also, batch=micro_batch, device=device)
 
 
 def _panel(config: Mapping[str, Any], world: int) -> Any:
@@ -197,18 +220,3 @@ def _has_cuda() -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-def _attention(device: str) -> str:
-    """Which attention kernels torch may choose from, named so that a silently slow one is seen."""
-    import torch
-
-    if device != "cuda":
-        return "torch (CPU)"
-    backends = torch.backends.cuda
-    allowed = {
-        "cudnn": backends.cudnn_sdp_enabled(),
-        "flash": backends.flash_sdp_enabled(),
-        "efficient": backends.mem_efficient_sdp_enabled(),
-    }
-    return f"one of {', '.join(name for name, on in allowed.items() if on)}; cuDNN {torch.backends.cudnn.version()}"
