@@ -174,6 +174,20 @@ def fails(folder: Path, rank: int) -> None:
         each.close()
 
 
+def dies(folder: Path, rank: int) -> None:
+    """One of two dies in the middle of a save: the other neither waits for it nor leaves anything half."""
+    root, tensors = folder / "dies", {"learner": {str(i): torch.ones(100) for i in range(4)}}
+    checkpoints = Checkpoints(root, keep_last=2, asynchronous=True)
+    checkpoints.save(8, tensors, {})
+    checkpoints.wait()
+    if rank == 1:
+        sharded.write = lambda *_: os._exit(0)
+    checkpoints.save(16, tensors, {})
+    with pytest.raises(RuntimeError, match=r"(?i)connection|peer|socket"):
+        checkpoints.wait()
+    os._exit(0)
+
+
 def ddp(folder: Path, rank: int) -> None:
     from_one(folder, rank, None, 24)
 
@@ -218,6 +232,7 @@ def main() -> None:
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
     run(2, [fsdp2, sharded_again, ddp, fails], folder)
+    run(2, [dies], folder)
     run(4, [hsdp], folder)
     print(json.dumps({"done": True}))
 

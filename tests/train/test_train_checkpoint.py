@@ -119,12 +119,14 @@ def test_nothing_is_pickled(tmp_path, monkeypatch) -> None:
     assert all(path.read_bytes()[8:9] == b"{" for path in folder.glob("*.safetensors")), "a header of JSON"
 
 
-def test_files_of_the_stock_writer_and_ours_are_alike(tmp_path) -> None:
+def test_files_of_the_stock_writer_and_ours_are_alike(tmp_path, monkeypatch) -> None:
     groups = {group: values for group, values in every_kind().items() if group in ("learner", "kinds")}
     flat = staging.flat_names(groups)
     ours, stock = tmp_path / "ours", tmp_path / "stock"
     ours.mkdir()
-    sharded.write(ours, staging.Staging().take(groups))
+    flushed: list[Path] = []
+    monkeypatch.setattr(files, "sync", flushed.append)
+    assert sharded.write(ours, staging.Staging().take(groups)) == flushed == sorted(ours.iterdir())
     dcp.save(dict(flat), storage_writer=dcp.HuggingFaceStorageWriter(str(stock), save_distributed=True), no_dist=True)
     assert same_bits(sharded.read(stock), groups)
     back = {name: torch.zeros_like(value) for name, value in flat.items()}
@@ -306,6 +308,11 @@ def test_what_a_killed_save_left_is_cleared_and_what_it_moved_aside_comes_back(t
     folder.rename(tmp_path / ".000000000005.4194304-0123abcd.old")
     assert checkpoint.newest(tmp_path) == folder
     assert sound(tmp_path) == [5]
+    (tmp_path / ".000000000009.4194304-0123abcd.tmp").mkdir()
+    save(tmp_path, 6, *numbered(6))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000000005", "000000000006"], (
+        "the next save clears up too"
+    )
 
 
 def test_a_callback_that_fails_takes_no_checkpoint_with_it(tmp_path, caplog) -> None:
@@ -467,7 +474,7 @@ def started(program: str, folder: Path) -> dict:
 def test_a_save_can_be_killed_at_every_point(tmp_path) -> None:
     told = started("killed_saves.py", tmp_path)
     assert min(told["points"].values()) >= 30
-    assert told["inside"] >= 5
+    assert told["inside"] >= 3
 
 
 @pytest.mark.slow
@@ -493,4 +500,5 @@ def test_what_any_number_of_processes_wrote_any_other_reads(tmp_path) -> None:
     first = [load_file(path) for path in (tmp_path / "again" / "000000000024").glob("*-00001-of-00002.safetensors")]
     share = sum(value.nbytes for shard in first for value in shard.values()) / size
     assert 0.4 < share < 0.6, "of what both hold, each writes a half"
+    assert [path.name for path in (tmp_path / "dies").iterdir()] == ["000000000008"]
     assert [path.name for path in sorted((tmp_path / "fails").iterdir())] == ["000000000008", "000000000024"]
