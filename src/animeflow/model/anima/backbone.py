@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -163,13 +164,16 @@ class Backbone(nn.Module):
         """What every modulation adds `[B, 3D]`, and what it reads `[B, D]`. In the dtype of the weights also under autocast: bf16
         knows only 256 steps between 0.5 and 1, and these few rows cost nothing."""
         embed = self.net.time_embed
-        with torch.autocast(t_B.device.type, enabled=False):
+        device = t_B.device.type
+        exact = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+        with exact:
             waves_BD = embed.time_proj(t_B.float()).to(embed.norm.weight.dtype)
             return embed.t_embedder(waves_BD), embed.norm(waves_BD)
 
     def _check(self, x_BChw: Tensor) -> None:
         device, dtype = x_BChw.device.type, self.net.proj_out.weight.dtype
-        mixed = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        known = torch.amp.is_autocast_available(device)  # not on the meta device, where plans are made
+        mixed = torch.get_autocast_dtype(device) if known and torch.is_autocast_enabled(device) else None
         if torch.float16 in (dtype, mixed):
             raise ConfigError(
                 "Anima does not compute in float16",

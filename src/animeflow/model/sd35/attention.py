@@ -23,7 +23,7 @@ class MaskedJointAttention:
         attention_mask: Tensor | None = None,
         visible: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Picture tokens `[B, S, D]` and text tokens `[B, L, D]` look at both; `visible` `[B, 1, 1, S + L]` is False at padded text.
+        """Picture tokens `[B, S, D]` and text tokens `[B, L, D]` look at both; `visible` `[B, 1, 1, S + L]` is False at padding.
 
         Without text (the second attention of a dual block) picture tokens look at picture tokens only, and no mask applies.
 
