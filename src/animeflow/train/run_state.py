@@ -29,8 +29,8 @@ def tensors(trainer: Trainer) -> dict[str, Mapping[str, Tensor]]:
         "optimizer": flatten_optimizer(trainer.optimizer, trainer.names),
         **trainer.ema.state_dict(),
     }
-    if trainer.visits:
-        groups["ledger"] = trainer.ledger.state_dict()
+    if trainer.books.keeps_ledger:
+        groups["ledger"] = trainer.books.ledger.state_dict()
     return groups
 
 
@@ -38,7 +38,7 @@ def facts(trainer: Trainer) -> dict[str, Any]:
     """JSON beside them."""
     return {
         "progress": vars(trainer.progress),
-        "telemetry": trainer.telemetry.state_dict(),
+        "telemetry": trainer.books.telemetry.state_dict(),
         "guard": trainer.guard.state_dict(),
         "spikes_in_a_row": trainer.incidents.in_a_row,
         "steps": trainer.place,
@@ -57,15 +57,15 @@ def restore(trainer: Trainer, folder: Path) -> None:
         "optimizer": flatten_optimizer(trainer.optimizer, trainer.names),
         **trainer.ema.state_dict(),
     }
-    if trainer.visits and "ledger" in known:
+    if trainer.books.keeps_ledger and "ledger" in known:
         groups["ledger"] = {name: torch.empty(shape, dtype=dtype) for name, (dtype, shape) in known["ledger"].items()}
     trainer.checkpoints.restore(folder, groups)
     if groups.get("ledger"):
-        trainer.ledger.load_state_dict(groups["ledger"])
+        trainer.books.ledger.load_state_dict(groups["ledger"])
     trainer.progress = Progress(**state["progress"])
     trainer.place = state["steps"]
     trainer.steps.load_state_dict(state["steps"])
-    trainer.telemetry.load_state_dict(state["telemetry"])
+    trainer.books.telemetry.load_state_dict(state["telemetry"])
     trainer.guard.load_state_dict(state["guard"])
     trainer.tracker.rewind(trainer.progress.images_seen)
     trainer.incidents.rewind(trainer.progress.images_seen)

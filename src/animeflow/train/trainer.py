@@ -23,13 +23,13 @@ from torch import Tensor, nn
 
 from ..core.batch import Batch
 from ..core.errors import ConfigError
-from ..data.ledger import Ledger
 from ..optim import groups
 from ..optim.adamw import AdamW
 from ..optim.power_ema import PowerEMA
 from ..optim.schedule import Schedule
 from ..recipe.protocol import LossReport, Recipe
 from . import checkpoint, outcome, run_state
+from .books import Books
 from .feed import Fed, Feed, Steps
 from .guard import Guard, Verdict
 from .incidents import Diverged, Incidents, Note
@@ -39,11 +39,8 @@ from .settings import Progress, Settings
 from .signals import Signals
 from .snapshots import Snapshots
 from .speed import Speed
-from .stragglers import Stragglers
-from .telemetry import Telemetry
 from .totals import Later, Totals, agree
 from .tracker import Tracker
-from .visits import Visits
 from .watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -104,12 +101,8 @@ class Trainer:
         self.ema = PowerEMA(self.learner, sigma_rels=settings.ema.sigma_rels)
         self.hooks = list(hooks)
         self.progress, self.place = Progress(), steps.state_dict()
-        peak = peak_flops * self.parallel.world if peak_flops else None
-        self.telemetry, self.flops = Telemetry(self.device, peak_flops=peak), flops
         self.guard = Guard(settings.guard, self.device)
         self.incidents = Incidents(folder, settings.guard, self.parallel)
-        self.ledger = Ledger()
-        self.visits = Visits(self.parallel, self.ledger) if settings.ledger else None
         self.identity = dict(identity or {})
         self.checkpoints = checkpoint.Checkpoints(
             folder / "checkpoints",
@@ -119,6 +112,10 @@ class Trainer:
         )
         self.snapshots = Snapshots(folder / "snapshots", settings.ema, total_images=settings.images)
         self.panel = panel or Panel(total_images=settings.images, mode="lines", title="training")
+        self.books = Books(
+            folder, parallel=self.parallel, tracker=tracker, panel=self.panel, flops=flops, peak_flops=peak_flops,
+            with_ledger=settings.ledger,
+        )  # fmt: skip
         self.watchdog = Watchdog(
             folder, rank=self.parallel.rank, processes=self.parallel.world, seconds=settings.watchdog_seconds
         )
@@ -127,8 +124,7 @@ class Trainer:
         # A decision that changes weights is not put off: one step later would be another run after a resume in between.
         self._later: Later[Note] = Later(lag=0 if settings.guard.spike == "rollback" else 1)
         self._wishes: set[str] = set()
-        self._last_log = self._logged_step = 0
-        self.stragglers = Stragglers()
+        self._last_log = 0
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -163,14 +159,14 @@ class Trainer:
 
     def _train(self) -> None:
         before, started = self.progress.seconds, time.perf_counter()
-        self.telemetry.start()
+        self.books.telemetry.start()
         self._last_log = self.progress.images_seen
         self.wrapped.train()
         self.panel.begin(self.progress.images_seen, self.progress.seconds)
         gc.collect()
         gc.freeze()  # model and optimizer live as long as the run: later collections need not walk through them
         if self.progress.images_seen == 0:
-            with self.telemetry.paused(), self.watchdog.phase("samples and validation"):
+            with self.books.telemetry.paused(), self.watchdog.phase("samples and validation"):
                 self._run_hooks()
         while not (self.finished or self.stopped):
             self.steps.load_state_dict(self.place)
@@ -197,10 +193,7 @@ class Trainer:
         self.ema.update(self.progress.images_seen, fed.images)
         self._rates = rates
         self._norm = verdict.report[4]
-        flops = sum(self.flops(batch) * len(batch) for batch in fed.batches) if self.flops else 0.0
-        self.telemetry.add(totals, images=fed.images, wait_s=fed.wait_s, flops=flops * self.parallel.world)
-        if self.visits:
-            self.visits.add(fed.batches, reports)
+        self.books.add(fed, reports, totals)
         uids = tuple(uid for batch in fed.batches for uid in batch.uids)
         losses = torch.cat([report.loss_B for report in reports[: len(fed.batches)]])
         note = Note(fed.step, self.progress.images_seen, uids, losses)
@@ -262,9 +255,10 @@ class Trainer:
             self._handle(self._later.drain())
         if self._crossed(self._last_log, self.settings.log_every_images) or self.finished:
             self._last_log = self.progress.images_seen
-            self._log()
+            self.books.line(self.progress, self._norm, {**self._rates, **self.speed.values()})
+            self.speed.warmed_up()
         wishes, self._wishes = self._wishes, set()
-        with self.telemetry.paused(), self.watchdog.phase("samples, validation and checkpoint"):
+        with self.books.telemetry.paused(), self.watchdog.phase("samples, validation and checkpoint"):
             self._run_hooks(asked="sample" in wishes)
             self.snapshots.keep(self.progress.images_seen, self.ema)
             due = self._due("checkpoint", self.settings.checkpoint_every_images)
@@ -279,34 +273,13 @@ class Trainer:
     def _pause(self) -> None:
         """Wait, all processes together, until the key is pressed again or a stop is asked for."""
         self.panel.mark("paused")
-        with self.telemetry.paused(), self.watchdog.phase("paused", seconds=float("inf")):
+        with self.books.telemetry.paused(), self.watchdog.phase("paused", seconds=float("inf")):
             wishes: set[str] = set()
             while not wishes & {"pause", "stop"}:
                 time.sleep(0.5)
                 wishes = agree(self._ask(), device=self.device, sum_up=self.parallel.sum)
         self._wishes |= wishes - {"pause"}
         self.panel.mark("training")
-
-    def _log(self) -> None:
-        values = self.telemetry.flush()
-        if self.visits:
-            self.visits.flush()
-        values |= {"train/grad_norm": float(self._norm), **self._rates, "time/seconds": self.progress.seconds}
-        values |= {"train/skipped_steps": float(self.progress.skipped_steps), **self.speed.values()}
-        self.speed.warmed_up()
-        self.tracker.log(self.progress.images_seen, self.progress.step, values)
-        self.panel.show(values)
-        self._name_stragglers()
-
-    def _name_stragglers(self) -> None:
-        if self.parallel.world == 1:
-            return
-        steps = max(self.progress.step - self._logged_step, 1)
-        mine = torch.tensor(self.telemetry.window, dtype=torch.float64, device=self.device) / steps
-        self._logged_step = self.progress.step
-        seconds, waits = torch.stack(self.parallel.gather(mine)).T.tolist()
-        for line in self.stragglers.update(seconds, waits):
-            log.warning("%s", line)
 
     def _crossed(self, last: int, every: int) -> bool:
         return every > 0 and self.progress.images_seen // every > last // every
@@ -328,9 +301,7 @@ class Trainer:
             with self.ema.applied(self.settings.ema.use), torch.no_grad():
                 values = hook(self)
             self.wrapped.train()
-            if values:
-                self.tracker.log(self.progress.images_seen, self.progress.step, values)
-                self.panel.show(values)
+            self.books.show(self.progress, values)
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -338,8 +309,7 @@ class Trainer:
         """Begin a checkpoint; it is whole when `checkpoints.wait` returns. One that fails is told and tried again at the next
         occasion, but the `last` one of a process has to succeed."""
         self._handle(self._later.drain())
-        if self.visits:
-            self.visits.flush()
+        self.books.flush()
         try:
             self.checkpoints.save(self.progress.images_seen, run_state.tensors(self), run_state.facts(self))
             if last:
@@ -349,8 +319,7 @@ class Trainer:
                 raise
             log.error("this checkpoint is not there, training goes on: %s", error)
             self.panel.event("a checkpoint failed, see the log")
-        if self.visits and self.parallel.is_main:
-            self.ledger.write(self.folder / "ledger.parquet")
+        self.books.write_ledger()
 
     def _roll_back(self) -> None:
         """Go back to the newest checkpoint before the spikes, and pass over the steps since."""

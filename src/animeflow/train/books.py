@@ -1,0 +1,106 @@
+"""The numbers of a run: added step by step on the device, written as lines now and then. Knows numbers, files and the panel; knows
+no learner."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..core.batch import Batch
+from ..data.ledger import Ledger
+from ..recipe.protocol import LossReport
+from .feed import Fed
+from .panel import Panel
+from .parallel import Parallel
+from .settings import Progress
+from .stragglers import Stragglers
+from .telemetry import Telemetry
+from .totals import Totals
+from .tracker import Tracker
+from .visits import Visits
+
+log = logging.getLogger(__name__)
+
+
+class Books:
+    """Telemetry, the ledger of pictures, `metrics.jsonl` and the panel.
+
+    Args:
+        flops: of one image of a batch, forward and backward; None tells no arithmetic.
+        peak_flops: of one device, if known.
+        with_ledger: whether pictures are kept count of.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        parallel: Parallel,
+        tracker: Tracker,
+        panel: Panel,
+        flops: Callable[[Batch], float] | None,
+        peak_flops: float | None,
+        with_ledger: bool,
+    ) -> None:
+        self.path, self.tracker, self.panel, self._parallel, self._flops = (
+            folder / "ledger.parquet", tracker, panel, parallel, flops,
+        )  # fmt: skip
+        peak = peak_flops * parallel.world if peak_flops else None
+        self.telemetry = Telemetry(parallel.device, peak_flops=peak)
+        self.ledger = Ledger()
+        self._visits = Visits(parallel, self.ledger) if with_ledger else None
+        self._stragglers, self._steps = Stragglers(), 0
+
+    @property
+    def keeps_ledger(self) -> bool:
+        return self._visits is not None
+
+    def add(self, fed: Fed, reports: Sequence[LossReport], totals: Totals) -> None:
+        """One optimizer step. Waits for nothing."""
+        flops = sum(self._flops(batch) * len(batch) for batch in fed.batches) if self._flops else 0.0
+        self.telemetry.add(totals, images=fed.images, wait_s=fed.wait_s, flops=flops * self._parallel.world)
+        if self._visits:
+            self._visits.add(fed.batches, reports)
+        self._steps += 1
+
+    def line(self, progress: Progress, norm: Tensor, more: Mapping[str, float]) -> None:
+        """Write a line of what came together since the last one. Collective."""
+        values = self.telemetry.flush()
+        self.flush()
+        values |= {"train/grad_norm": float(norm), **more, "time/seconds": progress.seconds}
+        values["train/skipped_steps"] = float(progress.skipped_steps)
+        self.show(progress, values)
+        self._name_stragglers()
+
+    def show(self, progress: Progress, values: Mapping[str, float]) -> None:
+        """A line and the panel."""
+        if values:
+            self.tracker.log(progress.images_seen, progress.step, values)
+            self.panel.show(values)
+
+    def flush(self) -> None:
+        """Bring the ledger up to the last step. Collective."""
+        if self._visits:
+            self._visits.flush()
+
+    def write_ledger(self) -> None:
+        """`ledger.parquet`, from the main process; a disk that is full does not end a run."""
+        if not (self._visits and self._parallel.is_main):
+            return
+        try:
+            self.ledger.write(self.path)
+        except OSError as error:
+            log.warning("the ledger of pictures could not be written: %s", error)
+
+    def _name_stragglers(self) -> None:
+        steps, self._steps = max(self._steps, 1), 0
+        if self._parallel.world == 1:
+            return
+        mine = torch.tensor(self.telemetry.window, dtype=torch.float64, device=self._parallel.device) / steps
+        seconds, waits = torch.stack(self._parallel.gather(mine)).T.tolist()
+        for sentence in self._stragglers.update(seconds, waits):
+            log.warning("%s", sentence)
