@@ -1,4 +1,4 @@
-"""Schedules are functions of images; AdamW is torch's; the average is an average."""
+"""Schedules are functions of images; AdamW is torch's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import nn
 
 from animeflow.core.errors import ConfigError
 from animeflow.optim.adamw import AdamW
-from animeflow.optim.ema import EMA
 from animeflow.optim.groups import parameter_groups
 from animeflow.optim.schedule import WSD, Constant
 
@@ -117,16 +116,15 @@ def test_a_learner_without_a_trainable_parameter_is_refused() -> None:
         AdamW().build(TwoParts().requires_grad_(False))
 
 
-def test_frozen_weights_have_no_average_and_may_be_bf16() -> None:
+def test_frozen_weights_may_be_bf16_and_do_not_move() -> None:
     module = TwoParts()
     module.net.requires_grad_(False).bfloat16()
-    ema = EMA(module, half_life_images=10)
-    assert not [name for name in ema.state_dict() if name.startswith("net")]
     kept = module.net.weight.clone()
-    AdamW().build(module)
-    ema.update(10, 10)
-    with ema.applied():
-        assert torch.equal(module.net.weight, kept)
+    optimizer = AdamW().build(module)
+    for p in module.parameters():
+        p.grad = torch.ones_like(p) if p.requires_grad else None
+    optimizer.step()
+    assert torch.equal(module.net.weight, kept)
 
 
 def test_an_update_that_bf16_would_lose_survives_in_the_float32_master() -> None:
@@ -145,19 +143,6 @@ def test_an_update_that_bf16_would_lose_survives_in_the_float32_master() -> None
 def test_bf16_weights_are_refused() -> None:
     with pytest.raises(ConfigError, match="not float32"):
         AdamW().build(nn.Linear(2, 2).bfloat16())
-
-
-def test_average_follows_its_half_life_and_gives_the_weights_back() -> None:
-    module = nn.Linear(1, 1, bias=False)
-    nn.init.zeros_(module.weight)
-    ema = EMA(module, half_life_images=100, ramp=1e9)
-    nn.init.ones_(module.weight)
-    for images in range(10, 110, 10):
-        ema.update(images, 10)
-    assert ema.state_dict()["weight"].item() == pytest.approx(0.5)
-    with ema.applied():
-        assert module.weight.item() == pytest.approx(0.5)
-    assert module.weight.item() == 1.0
 
 
 @pytest.mark.parametrize(

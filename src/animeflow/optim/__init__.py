@@ -1,1 +1,1 @@
-"""Floor 2: parameter groups, learning-rate schedules and the moving average. Knows parameters; knows no loss and no loop."""
+"""Floor 2: parameter groups, learning-rate schedules and averages of the weights. Knows parameters; knows no loss and no loop."""
