@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 
 import fsspec
 import pytest
@@ -27,7 +28,7 @@ from animeflow.data.loader import Loader
 from animeflow.data.place import Folder, OutOfReach, is_url, place_of
 from animeflow.data.plan import Plan
 from animeflow.data.reader import ShardSet
-from animeflow.data.remote import Remote, RemoteFolder
+from animeflow.data.remote import Connection, Remote, RemoteFolder
 from animeflow.data.shard import write_shards
 from animeflow.text.caption import CaptionPolicy
 
@@ -239,6 +240,39 @@ def test_a_missing_package_names_the_extra_and_an_unknown_protocol_its_neighbour
         place_of("s33://bucket/set")
     with pytest.raises(ConfigError, match=r"data\.remote\.connections"):
         Remote(connections=0)
+
+
+class _Answer(Exception):
+    response: ClassVar[dict] = {"ResponseMetadata": {"HTTPStatusCode": 416}}  # as botocore says it
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "comes_to"),
+    [
+        (FileNotFoundError("The specified key does not exist."), _Answer("NoSuchKey"), FileNotFoundError),
+        (FileNotFoundError("url"), ConnectionResetError("by peer"), OutOfReach),
+        (OSError(errno.EINVAL, "InvalidRange"), _Answer("InvalidRange"), DataError),
+        (PermissionError("Forbidden"), None, OutOfReach),
+        (OSError(errno.EIO, "cut"), type("ParserError", (Exception,), {"code": 400})("half a body"), OutOfReach),
+    ],
+)
+def test_what_clients_say_is_understood(error: Exception, cause: Exception | None, comes_to: type[Exception]):
+    """`OutOfReach` says "no answer" of what is worth another try, and "refuses" of what is not."""
+    asked = []
+
+    class Client:
+        async_impl = False
+
+        def info(self, path: str) -> None:
+            asked.append(path)
+            raise error from cause
+
+    connection = Connection(Client(), Remote(retries=2, wait_s=0.0))
+    with pytest.raises(comes_to) as caught:
+        connection.ask("there", "info", "there", judge=str)
+    assert type(caught.value) is comes_to
+    again = isinstance(cause, ConnectionResetError) or "cut" in str(error)
+    assert len(asked) == (3 if again else 1) and ("no answer" in str(caught.value)) is again
 
 
 # -- many at once ------------------------------------------------------------------------------------------------------

@@ -37,7 +37,8 @@ class Remote:
     Args:
         retries: of one request, after the first try.
         timeout_s: of one try.
-        wait_s: before the first retry; doubled for each further one, up to `longest_wait_s`, and jittered down by up to a half.
+        wait_s: before the first retry, which mostly helps; four times as long before each further one, up to `longest_wait_s`, and
+            jittered down by up to a half.
         outage_s: a store that has answered before is waited for so long; one that never did only for the retries.
         connections: requests under way at once.
         keep: a local folder for copies of what was fetched, at most `keep_bytes` of it; None keeps none.
@@ -48,7 +49,7 @@ class Remote:
 
     retries: int = 5
     timeout_s: float = 20.0
-    wait_s: float = 0.5
+    wait_s: float = 0.05
     longest_wait_s: float = 30.0
     outage_s: float = 600.0
     connections: int = 32
@@ -120,7 +121,9 @@ class Connection:
             except Exception as caught:
                 error = _cause(caught)
                 self._give_up(error, where, attempt, time.monotonic() - first)
-            wait = min(self.remote.wait_s * 2**attempt, self.remote.longest_wait_s) * self._jitter.uniform(0.5, 1.0)
+            wait = min(self.remote.wait_s * 4.0 ** min(attempt, 20), self.remote.longest_wait_s) * self._jitter.uniform(
+                0.5, 1.0
+            )
             attempt += 1
             self.count(retries=1, seconds_waited=wait)
             if self._closed.wait(wait):
@@ -300,18 +303,20 @@ def _within(seconds: float, call: Callable[[], Any]) -> Any:
 def _cause(error: Exception) -> Exception:
     """fsspec's http says "not found" of any failed look at a file, and keeps what it was as the cause."""
     inner = error.__cause__
-    return inner if isinstance(error, FileNotFoundError) and isinstance(inner, Exception) else error
+    network = isinstance(inner, OSError) or type(inner).__module__.startswith(("aiohttp", "asyncio"))
+    return inner if isinstance(error, FileNotFoundError) and isinstance(inner, Exception) and network else error
 
 
 def _status(error: Exception) -> int | None:
-    """The HTTP status in an error of whatever client; None where it has none."""
+    """The HTTP status in an error of whatever client; None where there is none."""
     for name in ("status", "status_code", "code"):
         value = getattr(error, name, None)
         if isinstance(value, int):
             return value
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
         return 403
-    return None
+    answer = getattr(error.__cause__, "response", None)  # s3fs keeps that of botocore as the cause
+    return answer.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(answer, Mapping) else None
 
 
 def _words(error: Exception) -> str:

@@ -72,6 +72,13 @@ class Substituting:
                 raise error
         return self.assemble.batch(chosen, visits, global_count=global_count, pool=pool)
 
+    def fetch(self, uids: Sequence[int], visits: Sequence[int]) -> None:
+        """Start reading what a later batch will want, where it lies elsewhere."""
+        rows = (
+            [] if self.assemble.live else [self.assemble.caption_address(*at) for at in zip(uids, visits, strict=True)]
+        )
+        self.index.fetch(uids, rows)
+
     def stand_in(self, uid: int, number: int = 0) -> int:
         """The first (second, ...) choice for the place of a picture."""
         split = self.index.split_of(uid)
