@@ -133,7 +133,7 @@ def test_it_goes_the_whole_path_without_a_touch_outside_its_folder_and_config(tm
     tensors, state = checkpoint.load(checkpoint.newest(run / "checkpoints"))
     assert state["progress"]["images_seen"] == 96
     exported = load_file(run / "export" / "one_file" / "toy.safetensors")
-    averaged = tensors["learner"] | tensors["ema"]
+    averaged = tensors["learner"] | tensors[state["average"]]
     assert exported.keys() == averaged.keys()
     assert all(torch.equal(exported[name], averaged[name]) for name in averaged)
 

@@ -39,7 +39,7 @@ def test_ten_kills_change_no_bit_and_no_line(tmp_path) -> None:
     folders = [checkpoint.newest(tmp_path / name / "checkpoints") for name in ("killed", "whole")]
     assert [int(folder.name) for folder in folders] == [IMAGES, IMAGES]
     (killed, its_state), (whole, other_state) = map(checkpoint.load, folders)
-    assert killed.keys() == whole.keys() == {"learner", "optimizer", "ema"}
+    assert killed.keys() == whole.keys() == {"learner", "optimizer", "ema-0.050", "ema-0.100", "ledger"}
     for group in whole:
         assert killed[group].keys() == whole[group].keys()
         assert all(torch.equal(killed[group][name], whole[group][name]) for name in whole[group]), group

@@ -310,16 +310,26 @@ class Trainer:
         occasion, but the `last` one of a process has to succeed."""
         self._handle(self._later.drain())
         self.books.flush()
+        self._finish_save()  # of the one before, so that its failure is not taken for this one's
         try:
             self.checkpoints.save(self.progress.images_seen, run_state.tensors(self), run_state.facts(self))
-            if last:
-                self.checkpoints.wait()
         except checkpoint.SaveFailed as error:
-            if last:
-                raise
-            log.error("this checkpoint is not there, training goes on: %s", error)
-            self.panel.event("a checkpoint failed, see the log")
+            self._without_checkpoint(error, last=last)
+        if last:
+            self._finish_save(last=True)
         self.books.write_ledger()
+
+    def _finish_save(self, *, last: bool = False) -> None:
+        try:
+            self.checkpoints.wait()
+        except checkpoint.SaveFailed as error:
+            self._without_checkpoint(error, last=last)
+
+    def _without_checkpoint(self, error: checkpoint.SaveFailed, *, last: bool) -> None:
+        if last:
+            raise error
+        log.error("a checkpoint is not there, training goes on: %s", error)
+        self.panel.event("a checkpoint failed, see the log")
 
     def _roll_back(self) -> None:
         """Go back to the newest checkpoint before the spikes, and pass over the steps since."""
