@@ -29,6 +29,7 @@ class Parallel:
     """The processes of a run. Raises ConfigError where they cannot share a learner as the settings ask."""
 
     def __init__(self, settings: Settings) -> None:
+        wish = _wish(settings)
         self.accelerator = Accelerator(
             mixed_precision="bf16" if settings.precision == "bf16" else "no",
             cpu=settings.device == "cpu" or not torch.cuda.is_available(),
@@ -37,7 +38,7 @@ class Parallel:
         self.device = self.accelerator.device
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.precision = settings.precision
-        self.kind, self.replicas = _resolve(settings, self.world)
+        self.kind, self.replicas = _resolve(*wish, self.world)
 
     @property
     def is_main(self) -> bool:
@@ -140,14 +141,19 @@ def on_main(parallel: Parallel, work: Callable[[], None]) -> None:
     parallel.wait()
 
 
-def _resolve(settings: Settings, world: int) -> tuple[str, int]:
-    """`(kind, replicas)`. accelerate's launcher passes its file on in the environment."""
-    kind, replicas = settings.sharding, settings.replicas
-    if kind == "auto":
-        kind = "none"
-        if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true"):
-            replicas = int(os.environ.get("PARALLELISM_CONFIG_DP_REPLICATE_SIZE", "1"))
-            kind = "hsdp" if replicas > 1 else "fsdp2"
+def _wish(settings: Settings) -> tuple[str, int]:
+    """`(kind, replicas)` that are asked for: by the settings, or by the file that accelerate's launcher passes on in the environment,
+    out of which it is taken: we shard ourselves, and accelerate must not do it a second time."""
+    fsdp = os.environ.pop("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")
+    os.environ.pop("ACCELERATE_USE_PARALLELISM_CONFIG", None)
+    copies = int(os.environ.get("PARALLELISM_CONFIG_DP_REPLICATE_SIZE") or 1)
+    if settings.sharding != "auto":
+        return settings.sharding, settings.replicas
+    return ("none", 1) if not fsdp else ("hsdp", copies) if copies > 1 else ("fsdp2", 1)
+
+
+def _resolve(kind: str, replicas: int, world: int) -> tuple[str, int]:
+    """`(kind, replicas)` of so many processes."""
     if kind == "none" or world == 1:
         return ("ddp" if world > 1 else "one process"), 1
     if kind == "fsdp2":

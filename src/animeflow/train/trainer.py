@@ -45,6 +45,7 @@ from .watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
+DATA_SECONDS = 60.0  # a process that waits so long for data is named: the others wait for it in a collective
 KEYS = {"q": "stop", "c": "checkpoint", "s": "sample", "p": "pause"}  # of the panel
 
 
@@ -117,7 +118,11 @@ class Trainer:
             with_ledger=settings.ledger,
         )  # fmt: skip
         self.watchdog = Watchdog(
-            folder, rank=self.parallel.rank, processes=self.parallel.world, seconds=settings.watchdog_seconds
+            folder,
+            rank=self.parallel.rank,
+            processes=self.parallel.world,
+            seconds=settings.watchdog_seconds,
+            loader=lambda: f"the last step of data that came ends at {self.place}",
         )
         self.signals = Signals()
         self.stopped = False
@@ -163,6 +168,7 @@ class Trainer:
         self._last_log = self.progress.images_seen
         self.wrapped.train()
         self.panel.begin(self.progress.images_seen, self.progress.seconds)
+        self._tell_due()
         gc.collect()
         gc.freeze()  # model and optimizer live as long as the run: later collections need not walk through them
         if self.progress.images_seen == 0:
@@ -172,7 +178,8 @@ class Trainer:
             self.steps.load_state_dict(self.place)
             with Feed(self.steps, self.recipe.prepare, self.device) as feed:
                 while not (self.finished or self.stopped):
-                    fed = feed.next()
+                    with self.watchdog.phase("data", seconds=DATA_SECONDS):
+                        fed = feed.next()
                     back = self._advance(fed)
                     self.watchdog.beat(self.progress.step, self.progress.images_seen)
                     self.progress.seconds = before + time.perf_counter() - started
@@ -317,7 +324,15 @@ class Trainer:
             self._without_checkpoint(error, last=last)
         if last:
             self._finish_save(last=True)
+        self.panel.event(f"checkpoint at {self.progress.images_seen:,} images")
+        self._tell_due()
         self.books.write_ledger()
+
+    def _tell_due(self) -> None:
+        """What the panel shows as next."""
+        every = {"checkpoint": self.settings.checkpoint_every_images} | {h.name: h.every_images for h in self.hooks}
+        seen = self.progress.images_seen
+        self.panel.due(**{name: (seen // images + 1) * images for name, images in every.items() if images})
 
     def _finish_save(self, *, last: bool = False) -> None:
         try:

@@ -32,8 +32,9 @@ def encode(config: dict[str, Any], *, dry_run: bool = False, fam: Any = None) ->
     shards, out, policy = ShardSet(place.shards), place.cache / fam.name, captions(config)
     if dry_run:
         found = diff(
-            shards, fam.codec(), fam.text_tower(), policy, out=out, seed=config["seed"], variants=node["variants"]
-        )
+            shards, fam.codec(), fam.text_tower(), policy, out=out, seed=config["seed"], variants=node["variants"],
+            text_dtype=node["text_dtype"],
+        )  # fmt: skip
         log.info(
             "would encode %s latents and %s captions; %s and %s are there",
             *map(

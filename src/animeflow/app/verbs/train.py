@@ -49,6 +49,21 @@ def run(overrides: Sequence[str], *, dry_run: bool = False) -> int:
 def learn(config: dict[str, Any], *, fam: Any = None, overrides: Sequence[str] = ()) -> int:
     """Run the whole of the training. Leaves config, record, numbers, samples and checkpoints in the run's folder. Returns the exit
     code of `Trainer`."""
+    from ...train import outcome
+
+    try:
+        trainer = _trainer(config, fam=fam, overrides=overrides)
+    except Exception as error:  # a job script must hear of it too, or it starts the same mistake again
+        outcome.write(Workspace.of(config).run, outcome.FAILED, outcome.Progress(), error=error)
+        raise
+    trainer.run()
+    trainer.tracker.finish()
+    trainer.close()
+    return trainer.exit_code
+
+
+def _trainer(config: dict[str, Any], *, fam: Any, overrides: Sequence[str]) -> Any:
+    """Everything that a run needs, resumed where there is something to resume."""
     from ...train.tracker import Tracker
     from ...train.trainer import Trainer
 
@@ -62,7 +77,9 @@ def learn(config: dict[str, Any], *, fam: Any = None, overrides: Sequence[str] =
     _require_cache(place, fam.name)
     tower, codec = fam.text_tower(), fam.codec().fingerprint
     pin = node["device"] != "cpu" and _has_cuda()
-    steps = loader(config, assembler(config, tower, dropout=True), codec=codec, rank=rank, world=world, pin=pin)
+    steps = loader(
+        config, assembler(config, tower, dropout=True, pin=pin), codec=codec, rank=rank, world=world, pin=pin
+    )
     calm = assembler(config, tower, dropout=False)
     _require_same_pictures(place, calm.index)
     trainer = Trainer(
@@ -94,10 +111,7 @@ def learn(config: dict[str, Any], *, fam: Any = None, overrides: Sequence[str] =
         "going on with" if resumed else "training", place.run, f"{settings.images:,}", steps.batch, world,
         trainer.parallel.name, steps.micro_batch, steps.accumulation, settings.precision,
     )  # fmt: skip
-    trainer.run()
-    trainer.tracker.finish()
-    trainer.close()
-    return trainer.exit_code
+    return trainer
 
 
 def _flops(fam: Any) -> Any:
