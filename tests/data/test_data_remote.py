@@ -146,6 +146,17 @@ def test_no_fault_of_the_store_changes_a_byte_or_the_order(
     assert traffic.retries > share / 3 * traffic.requests and traffic.seconds_waited > 0
 
 
+def test_an_answer_of_another_length_is_not_taken_even_without_a_check(
+    folder: Path, store: FaultStore, elsewhere: Callable
+):
+    place, name = elsewhere() / "shards", ShardSet(folder / "shards").manifest.shards[0]["name"]
+    store.share, store.kinds = 0.5, ("short", "cut")
+    whole = (folder / "shards" / name).read_bytes()
+    for start in range(0, 6000, 500):
+        assert place.read_range(name, start, 500) == whole[start : start + 500]
+    assert place.read_bytes(name) == whole and place.traffic.retries == sum(store.met.values()) > 0
+
+
 def test_a_request_that_is_never_answered_is_asked_again(folder: Path, store: FaultStore, elsewhere: Callable):
     place = elsewhere(replace(QUICK, timeout_s=0.3))
     index, local = CacheIndex(place / "cache"), CacheIndex(folder / "cache")

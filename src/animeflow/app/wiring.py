@@ -181,20 +181,26 @@ def source(config: Config) -> Any:
     return choose(kinds, node["source"], where="catalogue.source")
 
 
-def assembler(config: Config, tower: Any, *, dropout: bool) -> Any:
+def set_of(config: Config) -> Any:
+    """The set that is read, here or in a store elsewhere: a `data.place.Place`."""
+    from ..data.place import place_of
+    from ..data.remote import Remote
+
+    return place_of(config["set"], build(Remote, config["data"].get("remote"), where="data.remote"))
+
+
+def assembler(config: Config, tower: Any, *, dropout: bool, pin: bool = False) -> Any:
     """What turns pictures of the cache into batches; without dropout for validation."""
     from ..data.assemble import Assembler
     from ..data.index import CacheIndex
-    from ..data.place import place_of
     from ..data.reader import ShardSet
-    from ..data.remote import Remote
     from ..data.stand_in import Substituting
 
     node, live = config["data"]["loader"], config["data"]["loader"]["texts"] == "live"
     broken = node.get("broken", "stop")
     if broken not in ("stop", "skip"):
         raise ConfigError(f"unknown policy '{broken}'", where="data.loader.broken", do="use stop or skip")
-    home = place_of(config["set"], build(Remote, config["data"].get("remote"), where="data.remote"))
+    home = set_of(config)
     index = CacheIndex(
         home / "cache" / config["model"]["family"],
         memory_bytes=2**62 if node["preload"] else 0,
@@ -209,6 +215,7 @@ def assembler(config: Config, tower: Any, *, dropout: bool) -> Any:
         texts=node["texts"],
         shards=ShardSet(home / "shards") if live else None,
         policy=captions(config) if live else None,
+        pin=pin,
     )
     return assemble if broken == "stop" else Substituting(assemble, listed=Workspace.of(config).run / "broken.jsonl")
 

@@ -121,13 +121,16 @@ class Connection:
             except Exception as caught:
                 error = _cause(caught)
                 self._give_up(error, where, attempt, time.monotonic() - first)
-            wait = min(self.remote.wait_s * 4.0 ** min(attempt, 20), self.remote.longest_wait_s) * self._jitter.uniform(
-                0.5, 1.0
-            )
+            wait = self._wait(attempt, answered=isinstance(error, DataError))
             attempt += 1
             self.count(retries=1, seconds_waited=wait)
             if self._closed.wait(wait):
                 raise OutOfReach("the store was waited for when the run ended", where=where)
+
+    def _wait(self, attempt: int, *, answered: bool) -> float:
+        """Seconds before the next try. A store that answers, if wrongly, is not overloaded: it need not be spared."""
+        growth = 1.0 if answered else 4.0 ** min(attempt, 20)
+        return min(self.remote.wait_s * growth, self.remote.longest_wait_s) * self._jitter.uniform(0.5, 1.0)
 
     def _give_up(self, error: Exception, where: str, attempt: int, seconds: float) -> None:
         """Raise what a fault comes to, unless it is worth another try."""
