@@ -142,8 +142,8 @@ def on_main(parallel: Parallel, work: Callable[[], None]) -> None:
 
 
 def _wish(settings: Settings) -> tuple[str, int]:
-    """`(kind, replicas)` that are asked for: by the settings, or by the file that accelerate's launcher passes on in the environment,
-    out of which it is taken: we shard ourselves, and accelerate must not do it a second time."""
+    """`(kind, replicas)` that are asked for: by the settings, or by the file that accelerate's launcher passes on in the
+    environment, out of which it is taken: we shard ourselves, and accelerate must not do it a second time."""
     fsdp = os.environ.pop("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")
     os.environ.pop("ACCELERATE_USE_PARALLELISM_CONFIG", None)
     copies = int(os.environ.get("PARALLELISM_CONFIG_DP_REPLICATE_SIZE") or 1)
