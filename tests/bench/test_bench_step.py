@@ -40,7 +40,8 @@ def test_our_step_and_the_stock_one_learn_the_same(experiment):
         assert side["recompiles_after_warmup"] == 0
     pairs = list(zip(stock["seconds_of_rounds"], ours["seconds_of_rounds"], strict=True))
     assert found["ratio"] == pytest.approx(sum(theirs / mine for theirs, mine in pairs) / len(pairs))
-    assert found["order"] == "ours and stock in turns"
+    assert ours["attention"]["kernel"] == "torch CPU" and stock["attention"] == "as torch chooses"
+    assert found["order"] == "ours and stock, in turns"
     assert found["machine"]["versions"]["torch"] == torch.__version__
     assert found["job"]["padding_share"] in (None, 0.0)
 
@@ -69,7 +70,15 @@ def test_the_rate_of_arithmetic_is_the_closed_form_over_the_clock():
     pictures = [measured.family.work(height=b.height, width=b.width, text_tokens=tokens) for b in measured.buckets]
     (seconds,) = found["ours"]["seconds_of_rounds"]
     assert found["ours"]["tflops"] == pytest.approx(4 * sum(work.train for work in pictures) / seconds / 1e12)
-    assert "stock" not in found and "ratio" not in found
+    assert "stock" not in found and "ratio" not in found and found["order"] == "ours, alone"
+
+
+def test_two_that_do_not_fit_together_are_measured_one_after_another(monkeypatch):
+    monkeypatch.setattr(step, "_fits_twice", lambda device: False)
+    found = step.run(job(EXPERIMENTS[0]), against="stock", rounds=1)
+    assert found["order"] == "ours and stock, one after another"
+    assert len(found["ours"]["seconds_of_rounds"]) == len(found["stock"]["seconds_of_rounds"]) == 1
+    assert found["ours"]["losses"] == pytest.approx(found["stock"]["losses"], rel=2e-4)
 
 
 def test_every_round_shows_the_same_pictures_with_new_noise():

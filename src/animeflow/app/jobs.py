@@ -4,7 +4,7 @@ does not depend on them."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,6 @@ def step_job(config: Config) -> Any:
         buckets=bucket_plan(config).buckets,
         images=images,
         micro_batch=min(load["micro_batch"], images),
-        prepare=preparation(settings),
-        prepare_bf16=preparation(settings, fp8=False),
         seed=config["seed"],
         name=config["name"],
     )
@@ -50,20 +48,6 @@ def encode_job(config: Config) -> Any:
         batch=config["data"]["cache"]["batch_size"],
         settings=train_settings(config),
     )
-
-
-def preparation(settings: Any, *, fp8: bool | None = None) -> Callable[[Any], None]:
-    """What is done to a learner on its device before it is called."""
-
-    def prepare(learner: Any) -> None:
-        from ..model import activation, compiled
-
-        if settings.activation_memory != "none":
-            activation.keep_activations(learner, settings.activation_memory, budget=settings.activation_budget)
-        if settings.compile:
-            compiled.compile_blocks(learner)
-
-    return prepare
 
 
 def family_without_files(

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
 from ..image.bucket import Bucket
 from ..model.protocol import Family
 from ..optim.adamw import AdamW
@@ -23,12 +21,10 @@ class Job:
         family: whose backbone learns.
         recipe: made of what is called as the learner.
         optim: of the run.
-        settings: of the trainer: precision, clipping, averages.
+        settings: of the trainer: precision, attention, compilation, activations, 8 bits, clipping, averages.
         buckets: sizes that training sees.
         images: of one optimizer step on this device.
         micro_batch: of one forward pass.
-        prepare: what is done to a learner on its device before it is called: compilation, attention, activation memory, 8 bits.
-        prepare_bf16: the same with linear layers left in bf16, for the peer of an fp8 run.
         seed: of draws.
         name: of the run, for the report.
     """
@@ -40,7 +36,5 @@ class Job:
     buckets: Sequence[Bucket]
     images: int
     micro_batch: int
-    prepare: Callable[[nn.Module], Any] | None = None
-    prepare_bf16: Callable[[nn.Module], Any] | None = None
     seed: int = 0
     name: str = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..core.batch import Batch
 from ..model.protocol import Family
 from ..optim.power_ema import PowerEMA
 from ..recipe.protocol import Recipe
+from ..train.speed import Speed
 from .random_data import RandomData
 
 
@@ -34,6 +35,7 @@ class Side:
         ema: averages, if any.
         low: compute under bf16 autocast.
         clip: global norm of gradients; 0 leaves them.
+        speed: what was chosen to make it fast; nothing for a peer.
     """
 
     def __init__(
@@ -46,12 +48,17 @@ class Side:
         ema: PowerEMA | None,
         low: bool,
         clip: float,
+        speed: Speed | None = None,
     ) -> None:
         self.name, self.module, self.optimizer, self.ema, self.clip, self.low = name, module, optimizer, ema, clip, low
         self.device = next(module.parameters()).device
         self.recipe = recipe(self._called)
-        self.images_seen = 0
+        self.speed, self.images_seen = speed, 0
         self.module.train()
+
+    def around(self) -> AbstractContextManager[Any]:
+        """Around steps: attention by the chosen kernel."""
+        return self.speed.applied() if self.speed else nullcontext()
 
     def step(self, batches: Sequence[Batch]) -> Tensor:
         """One optimizer step; its loss, on the device."""
@@ -85,7 +92,8 @@ class Measured:
     waits: list[float] = field(default_factory=list)  # of each round: the host waited for data
     losses: list[float] = field(default_factory=list)  # of every step, those that warmed up among them
     warmup_seconds: float = 0.0
-    peak_memory: int | None = None  # bytes, where the device tells
+    resident: int = 0  # bytes that lie on the device between steps
+    peak_memory: int | None = None  # bytes, without what lies there of others; where the device tells
     graphs: int = 0  # compiled after the warm-up
 
     @property
@@ -97,23 +105,26 @@ class Measured:
 def warm_up(side: Side, data: RandomData, measured: Measured, *, rounds: int) -> None:
     """The first rounds, which choose kernels and compile: not measured."""
     start = time.perf_counter()
-    for number in range(rounds):
-        measured.losses += _round(side, data.round(number))[2]
+    with side.around():
+        for number in range(rounds):
+            measured.losses += _round(side, data.round(number))[2]
     measured.warmup_seconds = time.perf_counter() - start
 
 
-def timed_round(side: Side, steps: list[list[Batch]], measured: Measured) -> None:
-    """One round between two waits for the device."""
+def timed_round(side: Side, steps: list[list[Batch]], measured: Measured, *, others: int = 0) -> None:
+    """One round between two waits for the device, on which `others` bytes are not ours."""
     before = graphs()
     if side.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(side.device)
-    seconds, wait, losses = _round(side, steps)
+    with side.around():
+        seconds, wait, losses = _round(side, steps)
     measured.seconds.append(seconds)
     measured.waits.append(wait)
     measured.losses += losses
     measured.graphs += graphs() - before
     if side.device.type == "cuda":
-        measured.peak_memory = max(measured.peak_memory or 0, torch.cuda.max_memory_allocated(side.device))
+        peak = torch.cuda.max_memory_allocated(side.device) - others
+        measured.peak_memory = max(measured.peak_memory or 0, peak)
 
 
 def _round(side: Side, steps: list[list[Batch]]) -> tuple[float, float, list[float]]:
@@ -136,7 +147,7 @@ def kernels(side: Side, batches: Sequence[Batch], *, most: int = 24) -> dict[str
     from torch.profiler import ProfilerActivity, profile
 
     moved = [batch.to(side.device) for batch in batches]
-    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+    with side.around(), profile(activities=[ProfilerActivity.CUDA]) as profiler:
         side.step(moved)
         synchronize(side.device)
     found = [(event.key, event.device_time_total / 1e3, event.count) for event in profiler.key_averages()]
@@ -176,6 +187,11 @@ def graphs() -> int:
     from torch._dynamo.utils import counters
 
     return int(counters["stats"]["unique_graphs"])
+
+
+def allocated(device: torch.device) -> int:
+    """Bytes of tensors on a GPU."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
 
 
 def synchronize(device: torch.device) -> None:

@@ -10,6 +10,7 @@ import logging
 import statistics
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,9 +19,11 @@ from torch import nn
 from ..core import seed as keyed
 from ..core.errors import ConfigError, did_you_mean
 from ..optim.power_ema import PowerEMA
+from ..train.settings import Settings
+from ..train.speed import Speed
 from . import machine
 from .job import Job
-from .loop import Measured, Side, flops, kernels, timed_round, warm_up
+from .loop import Measured, Side, allocated, flops, kernels, timed_round, warm_up
 from .random_data import RandomData, some_sizes
 from .stock import stock
 
@@ -72,7 +75,7 @@ def run(job: Job, *, against: str | None = None, rounds: int = 5) -> dict[str, A
         "order": order,
     }
     for name, measured in sides.items():
-        report[name] = _side(measured, data, work, report) | {"kernels": told[name]}
+        report[name] = _side(measured, data, work, report) | told[name]
     if against:
         # Each round compared within itself: a machine that is shared is now fast and now slow.
         pairs = zip(sides[against].seconds, sides["ours"].seconds, strict=True)
@@ -82,14 +85,31 @@ def run(job: Job, *, against: str | None = None, rounds: int = 5) -> dict[str, A
 
 def ours(job: Job, pristine: nn.Module, device: torch.device, *, name: str = "ours") -> Side:
     """The trainer's parts on a copy of the weights."""
+    settings = replace(job.settings, fp8=False) if name == "bf16" else job.settings
     module = copy.deepcopy(pristine).to(device)
-    prepare = job.prepare_bf16 if name == "bf16" else job.prepare
-    if prepare:
-        prepare(module)
-    optimizer = job.optim.build(module)
-    ema = PowerEMA(module, sigma_rels=job.settings.ema.sigma_rels)
-    low = job.settings.precision == "bf16"
-    return Side(name, module, recipe=job.recipe, optimizer=optimizer, ema=ema, low=low, clip=job.settings.clip)
+    speed = chosen(job, settings, device)
+    speed.prepare(module)
+    for line in speed.lines():
+        log.info("%s: %s", name, line)
+    return Side(
+        name,
+        module,
+        recipe=job.recipe,
+        optimizer=job.optim.build(module),
+        ema=PowerEMA(module, sigma_rels=settings.ema.sigma_rels),
+        low=settings.precision == "bf16",
+        clip=settings.clip,
+        speed=speed,
+    )
+
+
+def chosen(job: Job, settings: Settings, device: torch.device) -> Speed:
+    """As for a run over these sizes."""
+    tokens, sizes = job.family.text_tokens, some_sizes(job.buckets)
+    works = [job.family.work(height=size.height, width=size.width, text_tokens=tokens) for size in sizes]
+    *others, largest = sorted(works, key=lambda work: work.forward)
+    also = [call for work in others for call in work.attention]
+    return Speed(settings, calls=largest.attention, also=also, batch=job.micro_batch, device=device)
 
 
 @torch.no_grad()
@@ -109,20 +129,31 @@ def _measured(
     found = {name: Measured() for name in makers}
     told: dict[str, Any] = {}
     sides: dict[str, Side] = {}
+    apart = False
     for name, make in makers.items():
+        before = allocated(device)
         sides[name] = make()
         warm_up(sides[name], data, found[name], rounds=WARM_UP)
-        told[name] = kernels(sides[name], data.round(WARM_UP)[0])
-        if len(makers) > 1 and not _fits_twice(device):
+        told[name] = {"kernels": kernels(sides[name], data.round(WARM_UP)[0]), "attention": _attention(sides[name])}
+        found[name].resident = allocated(device) - before
+        apart = apart or (len(makers) > 1 and not _fits_twice(device))
+        if apart:
             for number in range(rounds):
                 timed_round(sides[name], data.round(WARM_UP + number), found[name])
             sides.clear()
             _free(device)
-    for number in range(rounds if sides else 0):
+    for number in range(rounds):
         for name, side in sides.items():
-            timed_round(side, data.round(WARM_UP + number), found[name])
-    turns = ", ".join(makers) if len(makers) == 1 else " and ".join(makers)
-    return found, told, f"{turns} in turns" if sides and len(makers) > 1 else f"{turns}, one after another"
+            others = sum(found[other].resident for other in sides if other != name)
+            timed_round(side, data.round(WARM_UP + number), found[name], others=others)
+    names = " and ".join(makers)
+    order = "alone" if len(makers) == 1 else "one after another" if apart else "in turns"
+    return found, told, f"{names}, {order}"
+
+
+def _attention(side: Side) -> dict[str, Any] | str:
+    """The kernel and what was tried."""
+    return side.speed.kernel.record() if side.speed and side.speed.kernel else "as torch chooses"
 
 
 def _fits_twice(device: torch.device) -> bool:
