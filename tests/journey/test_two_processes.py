@@ -78,3 +78,31 @@ def test_two_processes_train_as_one_and_resume_bit_for_bit(
     launch(*words(tmp_path, "two", FAMILIES[family]))
     again = final(tmp_path / "two")
     assert again.keys() == two.keys() and all(torch.equal(again[name], two[name]) for name in two)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_started_again_and_changes_nothing(
+    animeflow: Callable[..., str], tmp_path: Path
+) -> None:
+    """torchrun starts all processes anew when one dies; they go on from the newest checkpoint, with the same command."""
+    for verb in ("toonworld", "catalogue", "shard", "cache"):
+        animeflow(verb, *words(tmp_path, "whole", FAMILIES["sd35"]))
+    more = ("train.checkpoint_every_images=8", "train.sharding=fsdp2", "train.timeout_seconds=60")
+    launch(*words(tmp_path, "whole", FAMILIES["sd35"]), *more)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=2"),
+            *(str(Path(__file__).parent / "dies_once.py"), str(tmp_path / "died")),
+            *words(tmp_path, "again", FAMILIES["sd35"]),
+            *more,
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
+        timeout=300,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert (tmp_path / "died").is_file(), "one of them did die"
+    assert "resumed from" in done.stderr
+    whole, again = final(tmp_path / "whole"), final(tmp_path / "again")
+    assert whole.keys() == again.keys() and all(torch.equal(whole[name], again[name]) for name in whole)

@@ -247,6 +247,19 @@ def test_bf16_autocast_keeps_float32_masters_and_optimizer_state(tmp_path) -> No
     assert {v.dtype for v in final(tmp_path)["optimizer"].values()} == {torch.float32}
 
 
+def test_updates_of_a_hundred_thousandth_of_a_weight_are_not_lost_under_bf16(tmp_path) -> None:
+    """A bf16 weight of 1 moves in steps of 1/128: a thousand updates of 1e-5 would leave it where it was."""
+    run = trainer(tmp_path, images=800, precision="bf16", rates={"conv": 1e-5})
+    with torch.no_grad():
+        run.learner.conv.bias.fill_(1.0)
+    run.run()
+    moved = (run.learner.conv.bias - 1).abs()
+    assert (moved > 1e-4).all() and (moved < 1 / 256).all()
+    assert torch.equal(run.learner.conv.bias.bfloat16(), torch.ones(4, dtype=torch.bfloat16)), (
+        "as bf16 nothing has moved"
+    )
+
+
 def test_fp16_is_refused_with_the_way_out() -> None:
     with pytest.raises(ConfigError, match=r"train\.precision=bf16"):
         Settings(images=1, precision="fp16")
