@@ -180,7 +180,7 @@ def test_rounding_is_no_error_and_one_lost_key_is():
     call = AttentionCall(heads=2, head_dim=64, queries=1029, keys=1029, layers=1)
     assert OnCpu(torch.bfloat16).error("flash", call, masked=False) < 0.01
     assert OnCpu(torch.float32).error("flash", call, masked=True) < 1e-4
-    assert OnCpu(torch.bfloat16, lose=1).error("flash", call, masked=False) > 0.05
+    assert OnCpu(torch.bfloat16, lose=1).error("flash", call, masked=False) > 0.1
 
 
 def test_versions_read_as_people_write_them():

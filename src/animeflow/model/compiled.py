@@ -8,7 +8,6 @@ batch of one picture, a mask over the text, and another dtype each make a graph 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +86,7 @@ def explained(error: BaseException) -> ConfigError | None:
     if not isinstance(error, BackendCompilerFailed):
         return None
     return ConfigError(
-        "the blocks could not be compiled: " + " ".join(str(error).split())[:300],
+        "the blocks could not be compiled: " + " ".join(str(error).partition("Set TORCHDYNAMO")[0].split())[:300],
         where=f"compiler's cache: {cache_folder()}",
         why="a run that was killed while it wrote there leaves half a file behind, which every later run then trips over; or no "
         "C++ compiler (g++), respectively no Triton, is installed",
@@ -98,12 +97,9 @@ def explained(error: BaseException) -> ConfigError | None:
 
 def cache_folder() -> Path:
     """Where torch's compiler keeps what it made."""
-    folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-    if folder:
-        return Path(folder)
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    return Path(default_cache_dir()) if default_cache_dir() else Path(tempfile.gettempdir())
+    return Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or default_cache_dir())
 
 
 def _entrance(block: nn.Module, compiled: Callable[..., Any], while_sampling: bool) -> Callable[..., Any]:
