@@ -199,6 +199,7 @@ def test_what_is_recomputed_is_not_kept() -> None:
         settings = train_settings(compose(["experiment=toonworld_smoke", f"train.activation_memory={mode}"]))
         kept[mode] = memory.activations(fam, buckets, settings).picture
     assert kept["none"] > kept["selective"] > kept["full"] > 0
+    assert kept["full"] > kept["none"] / len(fam.outline().blocks()), "one block is whole again on the way back"
 
 
 def test_large_is_8_billion_and_its_memory_is_told_for_8_gpus() -> None:

@@ -16,7 +16,7 @@ from animeflow.core.errors import ConfigError
 from animeflow.image.bucket import BucketPlan
 
 EXPERIMENTS = ["toonworld_smoke", "anima_toonworld_smoke"]
-SMALL = ("data.loader.batch=4", "data.loader.micro_batch=2", "train.threads=1", "train.processes=1")
+SMALL = ("data.loader.batch=2", "data.loader.micro_batch=1", "train.threads=1", "train.processes=1")
 
 
 def job(experiment: str, *words: str) -> Job:
@@ -33,7 +33,7 @@ def test_our_step_and_the_stock_one_learn_the_same(experiment):
     assert ours["losses"] == pytest.approx(stock["losses"], rel=2e-4)
     assert max(ours["losses"]) - min(ours["losses"]) > 1e-2, "nothing was learned, so nothing was compared"
     for side in (ours, stock):
-        assert side["images_per_second"] == pytest.approx(4 / side["seconds_per_step"])
+        assert side["images_per_second"] == pytest.approx(2 / side["seconds_per_step"])
         assert side["mfu"] is None and side["peak_memory_gib"] is None and side["kernels"] is None
         assert 0 < side["share_of_gemm_peak"] < 2
         assert 0 <= side["stall_share"] < 0.5
@@ -69,7 +69,7 @@ def test_the_rate_of_arithmetic_is_the_closed_form_over_the_clock():
     tokens = measured.family.text_tokens
     pictures = [measured.family.work(height=b.height, width=b.width, text_tokens=tokens) for b in measured.buckets]
     (seconds,) = found["ours"]["seconds_of_rounds"]
-    assert found["ours"]["tflops"] == pytest.approx(4 * sum(work.train for work in pictures) / seconds / 1e12)
+    assert found["ours"]["tflops"] == pytest.approx(2 * sum(work.train for work in pictures) / seconds / 1e12)
     assert "stock" not in found and "ratio" not in found and found["order"] == "ours, alone"
 
 

@@ -56,16 +56,22 @@ def activations(fam: Any, buckets: Sequence[Bucket], settings: Any) -> Activatio
     with torch.no_grad():
         latents, text = _inputs(fam, longest, "meta")
         outline(latents, torch.empty(1, device="meta"), text)
+    latents, text = _inputs(fam, largest, "cpu")
+    inputs: dict[str, Any] = {
+        "latents": tuple(latents.shape),
+        "conditioning": text if dtype is None else text.to(dtype=dtype),
+        "autocast": dtype,
+    }
+    whole = activation_bytes(outline, **inputs)
     if settings.activation_memory in ("selective", "full"):
         keep_activations(outline, settings.activation_memory)
-    latents, text = _inputs(fam, largest, "cpu")
-    if dtype is not None:
-        text = text.to(dtype=dtype)
-    kept = activation_bytes(outline, latents=tuple(latents.shape), conditioning=text, autocast=dtype)
+        kept = activation_bytes(outline, **inputs)
+        # On the way back a block is whole again, one at a time.
+        again = (whole.activations - kept.activations) / len(outline.blocks())
+        return Activations(largest, kept.activations + again, kept.weights)
     share = settings.activation_budget if settings.activation_memory == "budget" else 1.0
-    if settings.compile and settings.activation_memory in ("none", "budget"):
-        share *= COMPILED
-    return Activations(largest, kept.activations * share, kept.weights)
+    share *= COMPILED if settings.compile else 1.0
+    return Activations(largest, whole.activations * share, whole.weights)
 
 
 def counted(fam: Any) -> Counted:

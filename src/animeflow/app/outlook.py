@@ -49,21 +49,22 @@ def _memory(config: Config, fam: Any, found: Activations, machines: Machines) ->
         for name, shards in ways.items()
     }
     width = max(map(len, ways)) + 3
-    rows = {"GiB": "".join(f"{name:>{width}}" for name in ways)}
+    unit, times = ("GiB", 1) if max(sum(column.values()) for column in columns.values()) >= 1 else ("MiB", 1024)
+    rows = {unit: "".join(f"{name:>{width}}" for name in ways)}
     for kind in dict.fromkeys(kind for column in columns.values() for kind in column):
-        rows[kind] = "".join(
-            f"{column[kind]:{width}.2f}" if kind in column else " " * width for column in columns.values()
-        )
-    rows["sum"] = "".join(f"{sum(column.values()):{width}.2f}" for column in columns.values())
+        sizes = (f"{times * column[kind]:.2f}" if kind in column else "" for column in columns.values())
+        rows[kind] = "".join(f"{size:>{width}}" for size in sizes)
+    rows["sum"] = "".join(f"{times * sum(column.values()):{width}.2f}" for column in columns.values())
     if config["train"]["device"] != "cpu":
         for name, gpu in machines.gpus.items():
             words = (_fits(column, found, gpu.memory_gib, config) for column in columns.values())
-            rows[f"{name}, {gpu.memory_gib:g}"] = "".join(f"{word:>{width}}" for word in words)
+            rows[f"{name}, {gpu.memory_gib:g} GiB"] = "".join(f"{word:>{width}}" for word in words)
     smallest = min(bucket_plan(config).buckets, key=lambda bucket: bucket.pixels)
     # Linear in tokens: attention keeps what goes in and comes out, never a row for every pair.
-    low = found.picture * smallest.pixels / found.bucket.pixels
+    large = times * found.picture / 2**30
+    small = large * smallest.pixels / found.bucket.pixels
     rows["activations of a picture"] = (
-        f"{found.picture / 2**30:.2f} GiB at {found.bucket}, {low / 2**30:.2f} at {smallest}: {_how(settings)}"
+        f"{large:.2f} {unit} at {found.bucket}, {small:.2f} at {smallest}: {_how(settings)}"
     )
     return rows
 
