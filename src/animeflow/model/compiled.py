@@ -85,8 +85,12 @@ def explained(error: BaseException) -> ConfigError | None:
         )
     if not isinstance(error, BackendCompilerFailed):
         return None
+    text = " ".join(str(error).partition("Set TORCHDYNAMO")[0].split())
+    said = (
+        text if len(text) < 400 else f"{text[:120]} ... {text[-240:]}"
+    )  # a C++ compiler says what is wrong at the end
     return ConfigError(
-        "the blocks could not be compiled: " + " ".join(str(error).partition("Set TORCHDYNAMO")[0].split())[:300],
+        f"the blocks could not be compiled: {said}",
         where=f"compiler's cache: {cache_folder()}",
         why="a run that was killed while it wrote there leaves half a file behind, which every later run then trips over; or no "
         "C++ compiler (g++), respectively no Triton, is installed",
