@@ -15,7 +15,7 @@ from .wiring import train_settings
 CONSTRUCTED = (
     *("toonworld", "catalogue.limits", "catalogue.source", "data.bucket", "data.shard", "data.cache", "data.codec"),
     *("text", "model", "optim", "recipe.density", "recipe.shift", "recipe.weight", "evaluate.oracle_budget"),
-    "data.loader.encoder_dropout",
+    *("data.loader.encoder_dropout", "data.remote"),
 )
 
 KINDS = ("ema", "trained")  # of weights: the average that a run uses, and the trained ones
@@ -75,6 +75,7 @@ def check_values(config: Mapping[str, Any]) -> None:
     for key in ("batch", "micro_batch", "chunks_per_step"):
         _at_least(load[key], 1, f"data.loader.{key}")
     _one_of(load["texts"], ("cached", "live"), "data.loader.texts")
+    _one_of(load.get("broken", "stop"), ("stop", "skip"), "data.loader.broken")
     _one_of(train["wandb"], ("off", "offline", "online"), "train.wandb")
     _one_of(export["dtype"], DTYPES, "export.dtype")
     require_weights(export["weights"], where="export.weights")

@@ -14,7 +14,7 @@ from ..evaluate.run_folder import flat
 from .check import check_keys
 
 # Maps whose keys only the chosen family knows, so that no file of configs/ names them: any key may be set in them.
-OPEN = ("data.loader.encoder_dropout", "optim.rates")
+OPEN = ("data.loader.encoder_dropout", "data.remote.options", "optim.rates")
 
 __all__ = ["choices", "compose", "compose_run", "config_folder", "flat", "flat_keys"]
 

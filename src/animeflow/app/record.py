@@ -14,7 +14,7 @@ from ..core import files
 from ..text.emphasis import plain
 from .compose import flat
 from .prompts import example_prompts, has_emphasis, positive, sample_size, sampling_options
-from .wiring import Workspace
+from .wiring import Workspace, set_of
 
 # What a family says of itself and has a field of its own in the record; the rest is its model settings.
 IDENTITY = ("family", "flavour", "shape", "weights", "codec", "text")
@@ -46,7 +46,8 @@ def record_of(config: Mapping[str, Any], trainer: Any, fam: Any, steps: Any, ass
     buckets = {name: len(uids) for name, uids in sorted(assemble.index.buckets("train").items())}
     seconds = round(done.seconds, 1)
     described = fam.describe()
-    manifest = Manifest.read(place.shards) if (place.shards / "manifest.json").is_file() else None
+    shards = set_of(config) / "shards"
+    manifest = Manifest.read(shards) if shards.size("manifest.json") is not None else None
     return {
         "name": config["name"],
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

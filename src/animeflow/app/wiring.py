@@ -26,6 +26,19 @@ class Workspace:
     def of(cls, config: Config) -> Workspace:
         return cls(Path(config["set"]), Path(config["run"]))
 
+    @classmethod
+    def to_write(cls, config: Config) -> Workspace:
+        """For verbs that write into the set. Raises ConfigError where it lies in a store: those are only read."""
+        from ..data.place import is_url
+
+        if is_url(str(config["set"])):
+            raise ConfigError(
+                f"a set is written on this machine, and {config['set']} is elsewhere",
+                where="set",
+                do="give a folder as set=..., and copy it to the store when it is done",
+            )
+        return cls.of(config)
+
     @property
     def catalogue(self) -> Path:
         return self.set / "catalogue"

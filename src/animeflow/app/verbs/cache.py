@@ -27,7 +27,7 @@ def encode(config: dict[str, Any], *, dry_run: bool = False, fam: Any = None) ->
     from ...data.cache import build_cache, diff
     from ...data.reader import ShardSet
 
-    place, node = Workspace.of(config), dict(config["data"]["cache"])
+    place, node = Workspace.to_write(config), dict(config["data"]["cache"])
     fam = fam or family(config)
     shards, out, policy = ShardSet(place.shards), place.cache / fam.name, captions(config)
     if dry_run:

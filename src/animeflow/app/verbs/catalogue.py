@@ -25,7 +25,7 @@ def collect(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     from ...image.picture import Limits
     from ...text.blocklist import Blocklist
 
-    node, place = config["catalogue"], Workspace.of(config)
+    node, place = config["catalogue"], Workspace.to_write(config)
     limits = build(Limits, node["limits"], where="catalogue.limits")
     if not isinstance(node["blocklist"], list):
         raise ConfigError(

@@ -25,7 +25,7 @@ def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     from ...data.shard import write_shards
     from ...image.picture import Limits
 
-    place, plan = Workspace.of(config), bucket_plan(config)
+    place, plan = Workspace.to_write(config), bucket_plan(config)
     catalogue = Catalogue(place.catalogue)
     if not len(catalogue):
         raise DataError("the catalogue is empty", where=str(place.catalogue), do="run 'animeflow catalogue' first")

@@ -15,7 +15,7 @@ from ..check import check_values, require_rates
 from ..compose import compose, flat
 from ..prompts import example_prompts, has_emphasis, sample_size
 from ..record import RecordKeeper
-from ..wiring import Workspace, assembler, family, loader, optim, recipe, train_settings, use_threads
+from ..wiring import Workspace, assembler, family, loader, optim, recipe, set_of, train_settings, use_threads
 
 log = logging.getLogger(__name__)
 
@@ -74,14 +74,15 @@ def _trainer(config: dict[str, Any], *, fam: Any, overrides: Sequence[str]) -> A
     make_optimizer, schedule = optim(config)
     fam = fam or family(config)
     require_rates(fam.sizes(), make_optimizer.rates)
-    _require_cache(place, fam.name)
+    home = set_of(config)
+    _require_cache(home / "cache" / fam.name)
     tower, codec = fam.text_tower(), fam.codec().fingerprint
     pin = node["device"] != "cpu" and _has_cuda()
     steps = loader(
         config, assembler(config, tower, dropout=True, pin=pin), codec=codec, rank=rank, world=world, pin=pin
     )
     calm = assembler(config, tower, dropout=False)
-    _require_same_pictures(place, calm.index)
+    _require_same_pictures(home / "shards", calm.index)
     trainer = Trainer(
         learner=fam.backbone(),
         recipe=recipe(config, patch=fam.patch),
@@ -206,22 +207,22 @@ def _processes(expected: int | None) -> tuple[int, int]:
     return rank, world
 
 
-def _require_cache(place: Workspace, name: str) -> None:
-    if not (place.cache / name).is_dir():
+def _require_cache(cache: Any) -> None:
+    if cache.size("latest.json") is None:
         raise DataError(
-            "there is no cache to train from",
-            where=str(place.cache / name),
+            "there is no finished cache to train from",
+            where=cache.where(),
             do="run 'animeflow cache' with the same settings first",
         )
 
 
-def _require_same_pictures(place: Workspace, index: Any) -> None:
+def _require_same_pictures(shards: Any, index: Any) -> None:
     """Shards that were cut anew hold other pictures or captions than a cache made before. A cache may also travel alone."""
     from ...data.manifest import Manifest
 
-    if not (place.shards / "manifest.json").is_file():
+    if shards.size("manifest.json") is None:
         return
-    if Manifest.read(place.shards).samples != index.manifest["identity"]["shards"]:
+    if Manifest.read(shards).samples != index.manifest["identity"]["shards"]:
         raise DataError(
             "the cache was made from other shards than those that are here now",
             where=str(index.folder),
