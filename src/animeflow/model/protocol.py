@@ -82,9 +82,6 @@ class Backbone(Protocol):
     def blocks(self) -> list[nn.Module]:
         """The transformer blocks in order: what is compiled, computed again and sharded one by one."""
 
-    def gradient_checkpointing(self, enabled: bool = True) -> None:
-        """Compute activations again in the backward pass instead of keeping them: less memory, more time, equal gradients."""
-
     def export_state(self) -> dict[str, Tensor]:
         """Weights under the names that the family's layouts know, detached."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +28,7 @@ class Speed:
         calls: the run's largest shape of attention, on which the kernels that are there are tried; none leaves torch alone.
         also: those of its other buckets, for which the kernel must be right too.
         batch: pictures of a micro-batch.
+        first: what process 0 says, on all of them.
     Raises:
         ConfigError: what is asked for is not there, or only a kernel that would be slow without a word.
     """
@@ -39,14 +41,23 @@ class Speed:
         also: Sequence[AttentionCall] = (),
         batch: int = 1,
         device: torch.device,
+        first: Callable[[str | None], str | None] = lambda name: name,
     ) -> None:
         self.settings, self.device = settings, device
         dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
         self.kernel: Kernel | None = None
-        if calls:
-            self.kernel = choose(settings.attention, device=device, dtype=dtype, calls=calls, also=also, batch=batch)
         self.compiled: CompiledBlocks | None = None
         self.eight_bit = 0
+        if not calls:
+            return
+        asked: dict[str, Any] = {"device": device, "dtype": dtype, "calls": calls, "also": also, "batch": batch}
+        if settings.attention == "auto" and device.type == "cuda":
+            # Kernels that are equally fast would be ranked by luck, and every process has to take the same one.
+            mine = choose("auto", **asked)
+            name = first(mine.name)
+            self.kernel = mine if name == mine.name else choose(str(name), **asked)
+        else:
+            self.kernel = choose(settings.attention, **asked)
 
     def prepare(self, learner: nn.Module) -> None:
         """In place, on a learner that is on its device and not yet shared."""

@@ -65,7 +65,7 @@ class Trainer:
     Args:
         flops: of one image of a batch, forward and backward, by the closed form; None tells no arithmetic.
         peak_flops: of one device, if known.
-        speed: makes the speed that the settings ask for, given the device; by default without a look at attention.
+        speed: makes the speed that the settings ask for, given the processes; by default without a look at attention.
         panel: what a person sees; lines by default.
     """
 
@@ -84,7 +84,7 @@ class Trainer:
         identity: Mapping[str, Any] | None = None,
         flops: Callable[[Batch], float] | None = None,
         peak_flops: float | None = None,
-        speed: Callable[[torch.device], Speed] | None = None,
+        speed: Callable[[Parallel], Speed] | None = None,
         panel: Panel | None = None,
     ) -> None:
         settings.require_device(cuda=torch.cuda.is_available())
@@ -92,7 +92,7 @@ class Trainer:
         self.parallel = Parallel(settings)
         self.device = self.parallel.device
         self.learner = learner.to(device=self.device, dtype=torch.float32)
-        self.speed = speed(self.device) if speed else Speed(settings, device=self.device)
+        self.speed = speed(self.parallel) if speed else Speed(settings, device=self.device)
         self.speed.prepare(self.learner)
         self.wrapped = self.parallel.wrap(self.learner)
         self.names = {parameter: name for name, parameter in self.learner.named_parameters()}

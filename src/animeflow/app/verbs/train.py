@@ -136,7 +136,7 @@ def _peak() -> float | None:
 
 
 def _speed(settings: Any, fam: Any, buckets: Mapping[str, Any], micro_batch: int) -> Any:
-    """A function of the device: the attention kernels that are there are tried at the run's own shapes."""
+    """A function of the processes: the attention kernels that are there are tried at the run's own shapes."""
     from ...image.bucket import Bucket
     from ...train.speed import Speed
 
@@ -144,7 +144,10 @@ def _speed(settings: Any, fam: Any, buckets: Mapping[str, Any], micro_batch: int
     work = [fam.work(height=size.height, width=size.width, text_tokens=fam.text_tokens) for size in sizes]
     work.sort(key=lambda each: each.forward)
     also = [call for each in work[:-1] for call in each.attention]
-    return lambda device: Speed(settings, calls=work[-1].attention, also=also, batch=micro_batch, device=device)
+    shapes = {"calls": work[-1].attention, "also": also, "batch": micro_batch}
+    return lambda parallel: Speed(
+        settings, **shapes, device=parallel.device, first=lambda name: parallel.gather_objects(name)[0]
+    )
 
 
 def _panel(config: Mapping[str, Any], world: int) -> Any:

@@ -17,7 +17,6 @@ import torch
 from diffusers import AnimaTextConditioner, CosmosTransformer3DModel
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from ...core.conditioning import Conditioning
 from ...core.errors import ConfigError
@@ -39,7 +38,6 @@ class Backbone(nn.Module):
     def __init__(self, net: CosmosTransformer3DModel, adapter: AnimaTextConditioner) -> None:
         super().__init__()
         self.net, self.adapter = net, adapter
-        self._checkpointing = False
         for block in net.transformer_blocks:
             block.attn1.set_processor(TurnedAttention())
             block.attn2.set_processor(TurnedAttention())
@@ -109,14 +107,6 @@ class Backbone(nn.Module):
         """The transformer blocks in order, for compilation and sharding."""
         return list(self.net.transformer_blocks)
 
-    def gradient_checkpointing(self, enabled: bool = True) -> None:
-        """Keep only the blocks' inputs for the backward pass and compute the rest again: less memory, about a third more time."""
-        self._checkpointing = enabled
-        if enabled:
-            self.adapter.enable_gradient_checkpointing()
-        else:
-            self.adapter.disable_gradient_checkpointing()
-
     def adapter_mode(self, mode: str, *, rank: int, alpha: float, seed: int) -> None:
         """What of the adapter learns: `freeze`, `train` or `lora`, see `adapter.set_mode`."""
         set_mode(self.adapter, mode, rank=rank, alpha=alpha, seed=seed)
@@ -152,11 +142,7 @@ class Backbone(nn.Module):
         text_BLD = text_BLD.to(dtype)
         visible = None if visible_BL is None else visible_BL[:, None, None, :]
         for block in net.transformer_blocks:
-            arguments = (x_BSD, text_BLD, embedded_BD, time_B3D, rotation, positions_1SD, visible)
-            if self._checkpointing and torch.is_grad_enabled():
-                x_BSD = checkpoint(block, *arguments, use_reentrant=False)
-            else:
-                x_BSD = block(*arguments)
+            x_BSD = block(x_BSD, text_BLD, embedded_BD, time_B3D, rotation, positions_1SD, visible)
         x_BSD = net.proj_out(net.norm_out(x_BSD, embedded_BD, time_B3D))
         return _unpatched(x_BSD, height, width, patch)
 

@@ -67,13 +67,6 @@ class Backbone(nn.Module):
         """The transformer blocks in order, for compilation and sharding."""
         return list(self.net.transformer_blocks)
 
-    def gradient_checkpointing(self, enabled: bool = True) -> None:
-        """Keep only the blocks' inputs for the backward pass and compute the rest again: less memory, about a third more time."""
-        if enabled:
-            self.net.enable_gradient_checkpointing()
-        else:
-            self.net.disable_gradient_checkpointing()
-
     def export_state(self) -> dict[str, Tensor]:
         """Weights and the position table under diffusers' names, detached, sharing memory with the network."""
         return {name: tensor.detach() for name, tensor in self.net.state_dict().items()}
