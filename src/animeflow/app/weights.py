@@ -8,29 +8,22 @@ from typing import Any
 
 from ..core.errors import ConfigError, DataError
 from ..model import registry
+from .averaged import read_average
 from .check import KINDS, require_weights
 from .source import Export, require_source
 from .wiring import Workspace, family
 
 
-def _averages(path: Path, weights: Mapping[str, Any]) -> dict[str, Any]:
-    """The tensors of a file of averages. Raises DataError when it is none of this run's."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        averages = load_file(path)
-    except (OSError, SafetensorError) as error:
+def _averages(path: Path, wanted: Collection[str]) -> tuple[dict[str, Any], int]:
+    """The tensors of a file of averages, and the images they have seen. Raises DataError when it is none of this run's."""
+    tensors, made = read_average(path)
+    if set(tensors) != set(wanted):
+        names = sorted(set(tensors) ^ set(wanted))
         raise DataError(
-            f"this is no file of tensors: {error}", where=str(path), do="make it again by 'animeflow ema'"
-        ) from error
-    strange = [name for name, value in averages.items() if name not in weights or value.shape != weights[name].shape]
-    if strange:
-        raise DataError(
-            f"{len(strange)} of its tensors are not of this model, {strange[0]} first", where=str(path),
+            f"its tensors are not those that this run trains: {len(names)} differ, {names[0]} first", where=str(path),
             do="use the file that 'animeflow ema' made of this very run",
         )  # fmt: skip
-    return averages
+    return tensors, int(made["images_seen"])
 
 
 def newest_checkpoint(config: Mapping[str, Any]) -> Path:
@@ -57,15 +50,16 @@ def trained_family(config: Mapping[str, Any], *, which: str = "ema") -> tuple[An
     state = checkpoint.load_state(newest)
     fam = family(config)
     _require_same_parts(fam, state["identity"])
-    groups = ["learner", *([state["average"]] if which == "ema" else [])]
-    tensors, _ = checkpoint.load(newest, groups)
-    weights = dict(tensors["learner"])
-    weights |= tensors[groups[-1]] if which != "trained" else {}
-    if which not in KINDS:
-        weights |= _averages(Path(which), weights)
+    tensors, _ = checkpoint.load(newest, ["learner", state["average"]])
+    weights, seen = dict(tensors["learner"]), int(state["progress"]["images_seen"])
+    if which == "ema":
+        weights |= tensors[state["average"]]
+    elif which not in KINDS:
+        averages, seen = _averages(Path(which), tensors[state["average"]])
+        weights |= averages
     check_state(fam.backbone().state_dict(), weights, where=str(Workspace.of(config).run))
     fam.backbone().load_state_dict(weights)
-    return fam, int(state["progress"]["images_seen"])
+    return fam, seen
 
 
 def _require_same_parts(fam: Any, identity: Mapping[str, Any]) -> None:

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from ..core.batch import Batch
 from ..core.errors import ConfigError
 from ..optim import groups
-from ..optim.adamw import AdamW
 from ..optim.power_ema import PowerEMA
+from ..optim.protocol import Optim
 from ..optim.schedule import Schedule
 from ..recipe.protocol import LossReport, Recipe
 from . import checkpoint, outcome, run_state
@@ -75,7 +75,7 @@ class Trainer:
         learner: nn.Module,
         recipe: Callable[[nn.Module], Recipe],
         steps: Steps,
-        optim: AdamW,
+        optim: Optim,
         schedule: Schedule,
         settings: Settings,
         folder: Path,
@@ -370,6 +370,7 @@ class Trainer:
     def close(self) -> None:
         """Wait for the other processes and leave their group. Nothing can be trained after."""
         self.checkpoints.close()
+        self.snapshots.close()
         self.parallel.close()
 
     def start_anew(self) -> None:
