@@ -102,6 +102,71 @@ def test_length_policies():
         T5Length("comfyui")
 
 
+def test_buckets_are_few_lengths_and_the_smallest_that_holds_a_caption_is_taken():
+    released, tiny = (
+        SD35("medium", t5_pad_policy="buckets").t5_length,
+        SD35("tiny", t5_pad_policy="buckets").t5_length,
+    )
+    assert released.lengths == T5Length("buckets").lengths == (77, 128, 256)
+    assert [released(n) for n in (1, 77, 78, 128, 129, 256, 257, 900)] == [77, 77, 128, 128, 256, 256, 256, 256]
+    assert tiny.lengths == (40, 66, 80)  # 40 and 80 are also where `comfy` begins and ends
+    assert [tiny(n) for n in (1, 40, 41, 66, 67, 80, 300)] == [40, 40, 66, 66, 80, 80, 80]
+    assert [length.limit for length in (released, tiny)] == [256, 80]
+    assert released.null == 0
+    with pytest.raises(ConfigError, match="did you mean 'buckets'"):
+        T5Length("bucket")
+
+
+def test_a_plan_takes_buckets_at_their_longest():
+    assert SD35("medium", t5_pad_policy="buckets").text_tokens == 77 + 256
+    assert SD35("tiny", t5_pad_policy="buckets").text_tokens == 40 + 80
+    assert SD35("medium", t5_pad_policy="buckets", with_t5=False).text_tokens == 77
+
+
+def bucketed() -> SD3TextTower:
+    return SD35("tiny", vocabulary=WORDS, t5_pad_policy="buckets", clip_length=10).text_tower()
+
+
+def test_a_bucketed_row_is_what_diffusers_computes_at_its_length():
+    tower = bucketed()
+    pipeline = StableDiffusion3Pipeline(
+        transformer=None,
+        scheduler=None,
+        vae=None,
+        text_encoder=tower.clip_l.model,
+        tokenizer=tower.clip_l.tokenizer,
+        text_encoder_2=tower.clip_g.model,
+        tokenizer_2=tower.clip_g.tokenizer,
+        text_encoder_3=tower.t5.model,
+        tokenizer_3=tower.t5.tokenizer,
+    )
+    seen = set()
+    for words in (0, 9, 10, 15, 16, 19, 40):
+        caption = "blue " * words
+        row = tower.encode([caption])[0]["t5"]
+        expected = next((n for n in (10, 16, 20) if n >= words + 1), 20)
+        text = pipeline.encode_prompt(
+            caption, None, None, do_classifier_free_guidance=False, max_sequence_length=expected, device="cpu"
+        )[0]
+        assert len(row) == expected
+        torch.testing.assert_close(row, text[0, -expected:].bfloat16(), rtol=2**-7, atol=1e-6)  # one bf16 step
+        weighted = tower.encode_weighted([[(caption, 1.0), ("red", 1.3)]])[0]["t5"]
+        assert len(weighted) == next((n for n in (10, 16, 20) if n >= words + 2), 20)
+        seen.add(expected)
+    assert seen == {10, 16, 20}
+    assert tower.num_tokens("blue " * 40)["t5"] == (41, 20)
+
+
+def test_buckets_of_one_length_need_no_mask():
+    tower = bucketed()
+    short, long = tower.encode(["", "blue hair", "red eyes"]), tower.encode(["blue " * 11, "red " * 15])
+    assert {len(row["t5"]) for row in short} == {10} and {len(row["t5"]) for row in long} == {16}
+    for rows in (short, long):
+        assert "text_mask" not in tower.collate(rows)
+        assert "text_mask" not in tower.collate(rows, drop=[frozenset({"t5"})] * len(rows))
+    assert tower.collate([*short, *long])["text_mask"].sum(1).tolist() == [20, 20, 20, 26, 26]
+
+
 def test_ragged_rows_get_a_mask_that_hides_exactly_their_padding():
     tower = tiny_tower(WORDS, t5_length=T5Length("unpadded"))
     rows = tower.encode(CAPTIONS)
@@ -208,6 +273,7 @@ def test_the_fingerprint_follows_whatever_changes_a_row(tower):
         tiny_tower(WORDS, with_t5=False),
         tiny_tower(WORDS, t5_length=T5Length("comfy", length=40, minimum=40, maximum=80)),
         tiny_tower(WORDS, t5_length=T5Length("diffusers", length=41, minimum=40, maximum=80)),
+        tiny_tower(WORDS, t5_length=T5Length("buckets", length=40, minimum=40, maximum=80)),
         tiny_tower(WORDS, clip_length=41),
         tiny_tower(WORDS, row_dtype=torch.float32),
     ]

@@ -237,6 +237,7 @@ def loader(config: Config, assemble: Any, *, codec: str, rank: int, world: int, 
     """Optimizer steps of this process over the training split."""
     from ..data.loader import Loader
     from ..data.plan import Plan
+    from ..data.stand_in import Substituting
 
     node = config["data"]["loader"]
     assemble.index.require(codec=codec, tower=assemble.tower.fingerprint)
@@ -246,4 +247,7 @@ def loader(config: Config, assemble: Any, *, codec: str, rank: int, world: int, 
         batch=node["batch"],
         chunks_per_step=node["chunks_per_step"],
     )
-    return Loader(plan, assemble, micro_batch=node["micro_batch"], rank=rank, world=world, pin=pin)
+    drawn = assemble.assemble if isinstance(assemble, Substituting) else assemble
+    # The length of a live caption is known when it was encoded, and that is too late to sort by it.
+    length = drawn.text_length if node.get("group_lengths", True) and not drawn.live else None
+    return Loader(plan, assemble, micro_batch=node["micro_batch"], rank=rank, world=world, pin=pin, length=length)

@@ -13,7 +13,7 @@ import torch
 
 from ..core import seed as keyed
 from ..core.batch import Batch
-from ..core.errors import ConfigError, did_you_mean
+from ..core.errors import ConfigError, DataError, did_you_mean
 from ..model.protocol import TextRow, TextTower
 from ..text.caption import CaptionPolicy, render
 from . import rows8
@@ -94,6 +94,15 @@ class Assembler:
         if not known or self.caption_is_dropped(uid, visit):
             return self.index.empty
         return known[keyed.rng(self.seed, uid, visit, "caption").randrange(len(known))]
+
+    def text_length(self, uid: int, visit: int) -> int:
+        """A number that grows with the tokens of the cached caption of a visit: the first sides of its tensors together, of which
+        some are equal for all captions of a family. Out of the index alone, so equal on every process; 0 for a row that is gone."""
+        try:
+            layout = self.index.texts.layout(self.caption_address(uid, visit))
+        except DataError:  # `broken=skip` bears it, and who will stand in is not known yet
+            return 0
+        return sum(shape[0] for _, _, shape in layout if shape)
 
     def caption(self, uid: int, visit: int) -> str:
         """The live caption of a visit."""

@@ -11,14 +11,14 @@ import copy
 import queue
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 from ..core.batch import Batch
 from .assemble import Assembler
-from .plan import Plan, accumulation
+from .plan import Chunk, Plan, accumulation
 
 _Step = tuple[list[Batch], dict[str, Any]]
 
@@ -34,6 +34,9 @@ class Loader:
         prefetch: steps prepared ahead; 0 prepares each when it is asked for, in the caller's thread.
         threads: that read entries of a batch side by side.
         pin: put batches into page-locked memory, for copies to a GPU that overlap with work.
+        length: of the text that a picture has at a visit, `Assembler.text_length`: every chunk is sorted by it before it is cut,
+            so that few micro-batches hold texts of two lengths and need a mask. It must be a function of picture and visit alone,
+            equal on every process. A step holds the same pictures, noise and t with it as without; sums run in another order.
     Raises:
         ConfigError: a chunk of the plan cannot be cut into micro-batches for so many processes.
     """
@@ -49,11 +52,12 @@ class Loader:
         prefetch: int = 2,
         threads: int = 2,
         pin: bool = False,
+        length: Callable[[int, int], int] | None = None,
     ) -> None:
         self.accumulation = accumulation(plan.chunk, world=world, micro_batch=micro_batch) * plan.chunks_per_step
         self.batch, self.micro_batch, self.rank, self.world = plan.batch, micro_batch, rank, world
         self._plan, self._assemble = copy.deepcopy(plan), assemble
-        self._prefetch, self._threads, self._pin = prefetch, threads, pin
+        self._prefetch, self._threads, self._pin, self._length = prefetch, threads, pin, length
         self._state = self._plan.state_dict()
         self._wait_s, self._since = 0.0, time.perf_counter()
 
@@ -96,15 +100,19 @@ class Loader:
     def _steps(self, plan: Plan) -> Generator[_Step, None, None]:
         with ThreadPoolExecutor(self._threads) if self._threads > 1 else contextlib.nullcontext() as pool:
             while True:
-                parts = [
-                    part for chunk in plan.next_step() for part in chunk.part(self.rank, self.world, self.micro_batch)
-                ]
+                chunks = [self._grouped(chunk) for chunk in plan.next_step()]
+                parts = [part for chunk in chunks for part in chunk.part(self.rank, self.world, self.micro_batch)]
                 batches = [self._assemble.batch(p.uids, p.visits, global_count=plan.batch, pool=pool) for p in parts]
                 batches = [
                     replace(batch, step=plan.step - 1, places=part.places)
                     for batch, part in zip(batches, parts, strict=True)
                 ]
                 yield [batch.pinned() for batch in batches] if self._pin else batches, plan.state_dict()
+
+    def _grouped(self, chunk: Chunk) -> Chunk:
+        if self._length is None:
+            return chunk
+        return chunk.grouped([self._length(*image) for image in zip(chunk.uids, chunk.visits, strict=True)])
 
 
 def fixed_batches(assemble: Assembler, split: str, *, images: int, micro_batch: int) -> list[Batch]:

@@ -44,6 +44,13 @@ class Chunk:
     def __len__(self) -> int:
         return len(self.uids)
 
+    def grouped(self, lengths: Sequence[int]) -> Chunk:
+        """The same pictures, short ones first, else as they were. Parts of it are mostly of one length: every process has at most
+        one mixed micro-batch where one length ends and the next begins, and at the same micro-batch all have nearly the same."""
+        order = sorted(range(len(self)), key=lengths.__getitem__)
+        uids, visits, places = ([values[i] for i in order] for values in (self.uids, self.visits, self.places))
+        return Chunk(self.bucket, tuple(uids), tuple(visits), tuple(places))
+
     def part(self, rank: int, world: int, micro_batch: int) -> Iterator[Chunk]:
         """The micro-batches of one process: its slice `[rank::world]`, cut into pieces of `micro_batch`."""
         for start in range(rank, len(self.uids), world * micro_batch):

@@ -125,6 +125,12 @@ class Store:
         _, begin, size, layout, xxh3 = self._entries[row].item()
         return Located(segment.path, begin, size, xxh3, segment.layouts[layout]) if size > self._budget else None
 
+    def layout(self, address: str) -> Layout:
+        """Names, dtypes and shapes of what is in an entry, out of the index alone: nothing is read, here or elsewhere. Raises
+        DataError when it is not here."""
+        row = self._row(address)
+        return self._segments[self._owners[row]].layouts[int(self._entries[row]["layout"])]
+
     def _row(self, address: str) -> int:
         wanted = raw(address).rstrip(b"\0")  # as numpy compares them
         row = int(np.searchsorted(self._addresses, np.bytes_(wanted)))

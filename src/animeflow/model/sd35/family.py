@@ -23,7 +23,7 @@ from . import sizes
 from .backbone import Backbone
 from .load import check_flavour, find_weights, stored_backbone, stored_shape
 from .shapes import shape
-from .t5_length import T5Length
+from .t5_length import BUCKETS, T5Length
 from .text_tower import SD3TextTower
 from .tiny import tiny_tower
 from .work import work
@@ -103,7 +103,7 @@ class SD35:
         self.t5_length = (
             T5Length(t5_pad_policy, length, minimum=clip_length, maximum=2 * clip_length)
             if flavour == "tiny"
-            else T5Length(t5_pad_policy, length)
+            else T5Length(t5_pad_policy, length, maximum=BUCKETS[-1] if t5_pad_policy == "buckets" else 512)
         )
         self.vocabulary, self.clip_length, self.seed = vocabulary, clip_length, seed
         self._given_codec, self._given_text = codec, text
@@ -156,9 +156,12 @@ class SD35:
 
     @property
     def text_tokens(self) -> int:
-        """CLIP's tokens and T5's. A policy that pads to no one length is taken at `T5Length.length`: few captions are longer."""
-        clip = self.clip_length if self.flavour == "tiny" else CLIP_LENGTH
-        return clip + (self.t5_length.length if self.with_t5 else self.t5_length.null)
+        """CLIP's tokens and T5's. A policy that pads to no one length is taken at `T5Length.length`: few captions are longer.
+        `buckets` is taken at its last: a plan that holds for it holds for the others."""
+        clip, t5 = self.clip_length if self.flavour == "tiny" else CLIP_LENGTH, self.t5_length
+        if not self.with_t5:
+            return clip + t5.null
+        return clip + (t5.limit if t5.policy == "buckets" else t5.length)
 
     def work(self, *, height: int, width: int, text_tokens: int) -> Work:
         """FLOP of one picture; `text_tokens` counts CLIP's places, too."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from ...core.errors import ConfigError, did_you_mean
 
-POLICIES = ("diffusers", "comfy", "unpadded")
+POLICIES = ("diffusers", "comfy", "unpadded", "buckets")
+BUCKETS = (77, 128, 256)  # of a minimum of 77; another minimum scales them
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class T5Length:
 
     Attributes:
         policy: `diffusers`: cut and padded to exactly `length`. `comfy`: padded to `minimum`; longer captions keep their own
-            length up to `maximum`. `unpadded`: real tokens only, up to `maximum`.
+            length up to `maximum`. `unpadded`: real tokens only, up to `maximum`. `buckets`: padded to the first of `lengths`
+            that holds it, cut at the last.
     """
 
     policy: str = "diffusers"
@@ -33,8 +35,15 @@ class T5Length:
             )
 
     @property
+    def lengths(self) -> tuple[int, ...]:
+        """Of `buckets`, ascending: 77, 128 and 256, or as much less as the minimum is less than 77; none above `maximum`."""
+        return tuple(sorted({min(size * self.minimum // BUCKETS[0], self.maximum) for size in BUCKETS}))
+
+    @property
     def limit(self) -> int:
         """Most tokens that any caption keeps, the end token included."""
+        if self.policy == "buckets":
+            return self.lengths[-1]
         return self.length if self.policy == "diffusers" else self.maximum
 
     @property
@@ -46,5 +55,7 @@ class T5Length:
         """Length of a caption that has `tokens` tokens (end token included) before cutting and padding."""
         if self.policy == "diffusers":
             return self.length
-        kept = min(tokens, self.maximum)
+        kept = min(tokens, self.limit)
+        if self.policy == "buckets":
+            return next(size for size in self.lengths if size >= kept)
         return max(kept, self.minimum) if self.policy == "comfy" else kept
