@@ -157,8 +157,14 @@ def differences(run: Path, whole: Path, *, exact: bool) -> list[str]:
     wrong += [f"state {key}" for key in {*our_state, *their_state} if our_state.get(key) != their_state.get(key)]
     if lines_of(run) != lines_of(whole):
         wrong.append("metrics.jsonl")
-    if {p.name for p in (run / "snapshots").iterdir()} != {p.name for p in (whole / "snapshots").iterdir()}:
+    kept = [sorted(folder.name for folder in (place / "snapshots").iterdir()) for place in (run, whole)]
+    if kept[0] != kept[1]:
         wrong.append("snapshots")
+    for name in kept[1] if kept[0] == kept[1] else []:
+        (mine, _), (other, _) = (checkpoint.load(place / "snapshots" / name) for place in (run, whole))
+        wrong += [
+            f"snapshot {name}/{g}/{n}" for g in other for n in other[g] if not torch.equal(mine[g][n], other[g][n])
+        ]
     return sorted(wrong)
 
 
@@ -188,7 +194,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=None)
     arguments = parser.parse_args()
-    arguments.steps = arguments.steps or 2 * arguments.kills + 6
+    arguments.steps = arguments.steps or 4 * arguments.kills + 10
     processes = [int(number) for number in arguments.processes.split(",")]
     folder = arguments.folder or Path(tempfile.mkdtemp())
     started = time.perf_counter()

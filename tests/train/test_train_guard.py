@@ -12,8 +12,9 @@ from animeflow.train.totals import BINS, Later, Totals
 CPU = torch.device("cpu")
 
 
-def totals(loss_B, t_B, *, wishes=()) -> Totals:
-    return Totals.of([(torch.as_tensor(loss_B), torch.as_tensor(t_B))], wishes=wishes, sum_up=lambda v: v)
+def totals(loss_B, t_B, norm=1.0, *, wishes=()) -> Totals:
+    losses = [(torch.as_tensor(loss_B), torch.as_tensor(t_B))]
+    return Totals.of(losses, norm=torch.as_tensor(norm), wishes=wishes, sum_up=lambda v: v)
 
 
 def mean_loss(t_B: torch.Tensor) -> torch.Tensor:
@@ -29,7 +30,7 @@ def course(guard: Guard, *, steps: int, noise: float = 0.03, seed: int = 0, wild
         t_B = torch.rand(16, generator=draw)
         loss_B = mean_loss(t_B) * torch.exp(noise * torch.randn(16, generator=draw)) * (wild or {}).get(step, 1.0)
         norm = torch.exp(0.05 * torch.randn((), generator=draw))
-        kinds.append(int(guard.judge(totals(loss_B, t_B), norm).report[0]))
+        kinds.append(int(guard.judge(totals(loss_B, t_B, norm)).report[0]))
     return kinds
 
 
@@ -60,7 +61,7 @@ def test_steps_of_unlike_timesteps_are_no_spikes_though_their_losses_differ_thre
         low = 0.0 if step % 7 == 0 else 0.7  # now and then a step of small t, whose loss is higher
         t_B = low + 0.3 * torch.rand(16, generator=draw)
         loss_B = mean_loss(t_B) * torch.exp(0.03 * torch.randn(16, generator=draw))
-        assert int(guard.judge(totals(loss_B, t_B), torch.tensor(1.0)).report[0]) == GOOD
+        assert int(guard.judge(totals(loss_B, t_B, torch.tensor(1.0))).report[0]) == GOOD
 
 
 def test_the_first_steps_are_no_spikes_whatever_they_are():
@@ -80,7 +81,7 @@ def test_no_number_is_skipped_under_every_policy(policy, what):
     course(guard, steps=50)
     loss_B = torch.tensor([0.5, float("nan") if what == "loss" else 0.5])
     norm = torch.tensor(float("inf") if what == "norm" else 1.0)
-    verdict = guard.judge(totals(loss_B, [0.5, 0.5]), norm)
+    verdict = guard.judge(totals(loss_B, [0.5, 0.5], norm))
     assert (float(verdict.skip), int(verdict.report[0])) == (1.0, NONFINITE)
     assert set(course(guard, steps=50, seed=7)) == {GOOD}, "it has poisoned nothing"
 
@@ -89,7 +90,7 @@ def test_no_number_is_skipped_under_every_policy(policy, what):
 def test_a_spike_is_skipped_only_where_that_is_asked_for(policy, skip):
     guard = Guard(Settings(spike=policy), CPU)
     course(guard, steps=100)
-    verdict = guard.judge(totals([5.0, 5.0], [0.5, 0.5]), torch.tensor(1.0))
+    verdict = guard.judge(totals([5.0, 5.0], [0.5, 0.5], torch.tensor(1.0)))
     assert float(verdict.skip) == skip
     assert int(verdict.report[0]) == (GOOD if policy == "off" else SPIKE)
 
@@ -98,7 +99,7 @@ def test_a_steep_gradient_is_a_spike_too():
     guard = Guard(Settings(spike="log"), CPU)
     course(guard, steps=100)
     t_B = torch.full((16,), 0.5)
-    assert int(guard.judge(totals(mean_loss(t_B), t_B), torch.tensor(20.0)).report[0]) == SPIKE
+    assert int(guard.judge(totals(mean_loss(t_B), t_B, torch.tensor(20.0))).report[0]) == SPIKE
 
 
 def test_a_guard_that_was_saved_judges_as_one_that_was_not():

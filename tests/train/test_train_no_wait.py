@@ -26,12 +26,39 @@ from toy import trainer
 WAITS = ("_local_scalar_dense", "item", "nonzero", "is_nonzero", "masked_select", "unique", "equal", "_unique2")
 
 
+READS = ("cpu", "numpy", "tolist", "item", "__bool__", "__float__", "__int__", "__array__")
+
+
 class Watch(TorchDispatchMode):
-    """Notes every operator inside that would wait."""
+    """Notes every operator inside that would wait, and every call that reads a tensor or makes one on a device out of numbers."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[str] = []
+        self._undo = pytest.MonkeyPatch()
+
+    def __enter__(self):
+        for name in READS:
+            self._note(torch.Tensor, name, lambda *_, **__: True)
+        # By that word: a device that is asked for by name is this one in a test, and a GPU in a run.
+        self._note(torch.Tensor, "to", lambda _, *where, **named: any(w == "cpu" for w in where if isinstance(w, str)))
+        self._note(torch, "tensor", lambda *_, **named: named.get("device") is not None)
+        self._note(torch, "as_tensor", lambda *_, **named: named.get("device") is not None)
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        self._undo.undo()
+        return super().__exit__(*error)
+
+    def _note(self, owner, name, waits) -> None:
+        plain = getattr(owner, name)
+
+        def noted(*args, **kwargs):
+            if waits(*args, **kwargs):
+                self.seen.append(name)
+            return plain(*args, **kwargs)
+
+        self._undo.setattr(owner, name, noted)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
@@ -47,7 +74,10 @@ def test_the_watch_sees_what_waits():
         bool(value.sum() > 0)
         value.max().item()
         value[value > 0]
-    assert len(watch.seen) >= 3
+        value.cpu().numpy()
+        value.to("cpu").tolist()
+        torch.tensor([1.0], device=value.device)
+    assert {"cpu", "numpy", "to", "tolist", "tensor", "item", "__bool__"} <= set(watch.seen)
 
 
 @pytest.mark.parametrize("spike", ["off", "log", "skip"])
@@ -58,9 +88,8 @@ def test_a_step_reads_nothing_back(tmp_path, spike) -> None:
         batches = [run.recipe.prepare(batch) for batch in next(steps)]
         fed = Fed(batches, {}, 0.0)
         with Watch() as watch:
-            reports, totals, verdict, _ = run.step(batches)
+            reports, totals, verdict = run.step(batches)
             run._count(fed)
-            run.ema.update(run.progress.images_seen, fed.images)
             run.books.add(fed, reports, totals)
             torch.cat([verdict.report, totals.values])
         assert not watch.seen, f"step {number}"

@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 
 from animeflow.core import files
 from animeflow.core.errors import AnimeflowError, ConfigError
-from animeflow.train import checkpoint, run_state
+from animeflow.train import checkpoint, outcome, run_state
 from animeflow.train.incidents import Diverged
 from animeflow.train.run_state import require_same_run
-from animeflow.train.settings import Guard, Settings
+from animeflow.train.settings import Guard, Progress, Settings
 from animeflow.train.telemetry import Telemetry
 from animeflow.train.totals import Totals
 from animeflow.train.tracker import Tracker
@@ -51,6 +51,10 @@ def lines_of(folder: Path) -> list[dict]:
     """The lines of a run without what a clock measured."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if not key.startswith("time/")} for line in lines]
+
+
+def incidents_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "incidents.jsonl").read_text().splitlines()]
 
 
 def test_two_micro_batches_of_four_train_as_one_of_eight(tmp_path) -> None:
@@ -131,7 +135,7 @@ def test_a_run_resumed_between_two_log_lines_logs_what_the_uninterrupted_one_doe
 
     def save_and_die(**options: bool) -> None:
         save(**options)
-        killed.checkpoints.wait()
+        killed.keeper.finish()
         raise KeyboardInterrupt
 
     killed.save = save_and_die
@@ -155,7 +159,8 @@ def test_a_non_finite_loss_is_counted_and_harms_no_later_average(tmp_path) -> No
 def test_a_window_without_one_finite_loss_has_no_mean_and_leaves_the_average(tmp_path) -> None:
     telemetry = Telemetry(torch.device("cpu"))
     for loss in (1.0, float("nan"), 3.0):
-        one = Totals.of([(torch.tensor([loss]), torch.tensor([0.5]))], wishes=(), sum_up=lambda values: values)
+        losses = [(torch.tensor([loss]), torch.tensor([0.5]))]
+        one = Totals.of(losses, norm=torch.tensor(1.0), wishes=(), sum_up=lambda values: values)
         telemetry.add(one, images=2000, wait_s=0.0)
         values = telemetry.flush()
         if loss != loss:
@@ -290,13 +295,87 @@ def test_one_spike_is_skipped_and_three_in_a_row_lead_back_past_them(tmp_path, c
     assert len(lines[0]["pictures"]) == 8 and lines[0]["skipped"]
     assert "steps 59 to 61 are passed over" in caplog.text
 
+    seen = final(tmp_path / "whole")["ledger"]["seen"].sum()
+    assert int(seen) == 600 - 3 * 8, "what was gone back over is not counted twice, and what was passed over not at all"
+    assert [line["images"] for line in lines_of(tmp_path / "whole")] == [*range(16, 600, 16), 600]
+
+
+@pytest.mark.parametrize("die_at", [440, 480, 488, 520])
+def test_a_run_that_is_killed_around_the_way_back_takes_the_same_way(tmp_path, die_at) -> None:
+    """480 is the newest checkpoint when the third spike comes, 472 the last image before them, 496 the first after."""
+    loud = {60: 6.0, 61: 6.0, 62: 6.0}
+    guard = Guard(spike="rollback", max_share=0.5)
+    options = {"images": 560, "loud": loud, "settings": {"guard": guard, "checkpoint_every_images": 8}}
+    trainer(tmp_path / "whole", **options).run()
     killed = trainer(tmp_path / "parts", **options)
-    killed.settings = replace(killed.settings, images=520)  # after the way back
-    killed.run()
+    save = killed.save
+
+    def save_and_die(**more: bool) -> None:
+        save(**more)
+        killed.keeper.finish()
+        if killed.progress.images_seen == die_at:
+            raise KeyboardInterrupt
+
+    killed.save = save_and_die
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
     again = trainer(tmp_path / "parts", **options)
-    assert again.resume()
+    assert again.resume() and again.progress.images_seen == die_at
     again.run()
     same(final(tmp_path / "whole"), final(tmp_path / "parts"), exact=True)
+    assert lines_of(tmp_path / "whole") == lines_of(tmp_path / "parts")
+    assert incidents_of(tmp_path / "whole") == incidents_of(tmp_path / "parts")
+
+
+def test_spikes_in_the_last_steps_lead_back_too(tmp_path) -> None:
+    guard = Guard(spike="rollback", max_share=0.5)
+    loud = {48: 8.0, 49: 8.0, 50: 8.0}
+    run = trainer(tmp_path, images=400, loud=loud, settings={"guard": guard, "checkpoint_every_images": 40})
+    run.run()
+    assert run.progress.rollbacks == 1
+    assert int(checkpoint.newest(tmp_path / "checkpoints").name) == 400, "and what is saved at the end is whole"
+
+
+def test_spikes_without_a_checkpoint_before_them_do_not_end_the_run_unsaved(tmp_path, caplog) -> None:
+    guard = Guard(spike="rollback", max_share=0.5)
+    loud = {48: 8.0, 49: 8.0, 50: 8.0}
+    run = trainer(tmp_path, images=400, loud=loud, settings={"guard": guard, "checkpoint_every_images": 0})
+    run.run()
+    assert run.progress.rollbacks == 0
+    assert "no checkpoint before them" in caplog.text
+    assert int(checkpoint.newest(tmp_path / "checkpoints").name) == 400
+
+
+def test_half_a_line_of_incidents_is_dropped(tmp_path) -> None:
+    trainer(tmp_path, images=24, poison=2).run()
+    whole = (tmp_path / "incidents.jsonl").read_text()
+    (tmp_path / "incidents.jsonl").write_text(whole + '{"step": 2, "ima')
+    run = trainer(tmp_path, images=48, poison=2)
+    assert run.resume()
+    assert (tmp_path / "incidents.jsonl").read_text() == whole
+
+
+def test_a_hook_that_cannot_write_ends_no_run(tmp_path, caplog) -> None:
+    class Full:
+        name, every_images = "samples", 16
+
+        def __call__(self, run):
+            raise OSError(28, "No space left on device")
+
+    run = trainer(tmp_path, images=48, hooks=[Full()])
+    run.run()
+    assert run.progress.images_seen == 48
+    assert "samples could not be written" in caplog.text
+    trainer(tmp_path / "b", images=48).run()
+    same(final(tmp_path), final(tmp_path / "b"), exact=True)
+
+
+def test_what_a_person_can_act_on_is_not_hidden_by_another_process_that_fails_after(tmp_path) -> None:
+    outcome.write(tmp_path, outcome.FAILED, Progress(), rank=0, error=ConfigError("the disk is gone"))
+    outcome.write(tmp_path, outcome.FAILED, Progress(), rank=1, error=RuntimeError("connection closed by peer"))
+    assert files.read_json(tmp_path / "EXIT.json")["exit_code"] == 2
+    outcome.write(tmp_path, outcome.FINISHED, Progress(), exit_code=0)
+    assert files.read_json(tmp_path / "EXIT.json")["reason"] == "finished"
 
 
 def test_a_run_that_keeps_going_back_stops(tmp_path) -> None:
@@ -472,15 +551,54 @@ def _launch(processes: int, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr[-4000:]
 
 
+def _two(folder: Path, images: int, stop: int, **options: object) -> None:
+    _launch(2, str(folder), str(images), str(stop), json.dumps({"sharding": "none", **options}))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["none", "fsdp2"])
 def test_two_processes_train_as_one_and_resume_bit_for_bit(tmp_path, sharding) -> None:
+    """Gradients are accumulated over two micro-batches on each."""
     trainer(tmp_path / "one", images=48, micro_batch=4).run()
-    _launch(2, str(tmp_path / "two"), "48", "48", sharding)
+    _two(tmp_path / "two", 48, 48, sharding=sharding)
     same(final(tmp_path / "one"), final(tmp_path / "two"), exact=False)
-    _launch(2, str(tmp_path / "parts"), "48", "24", sharding)
-    _launch(2, str(tmp_path / "parts"), "48", "48", sharding)
+    _two(tmp_path / "parts", 48, 24, sharding=sharding)
+    _two(tmp_path / "parts", 48, 48, sharding=sharding)
     same(final(tmp_path / "two"), final(tmp_path / "parts"), exact=True)
+
+
+@pytest.mark.slow
+def test_two_sharded_processes_in_bf16_train_as_one_within_its_rounding(tmp_path) -> None:
+    trainer(tmp_path / "one", images=48, precision="bf16").run()
+    _two(tmp_path / "two", 48, 48, sharding="fsdp2", precision="bf16")
+    one, two = lines_of(tmp_path / "one"), lines_of(tmp_path / "two")
+    for a, b in zip(one, two, strict=True):
+        assert a["train/loss"] == pytest.approx(b["train/loss"], rel=2e-3)
+        assert a["train/grad_norm"] == pytest.approx(b["train/grad_norm"], rel=2e-2)
+    assert final(tmp_path / "two")["learner"]["conv.weight"].dtype == torch.float32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["none", "fsdp2"])
+def test_two_processes_skip_and_go_back_as_one_does(tmp_path, sharding) -> None:
+    options = {"poison": 20, "loud": {45: 6.0, 60: 6.0, 61: 6.0, 62: 6.0}}
+    more = {"guard": {"spike": "rollback", "max_share": 0.5}, "checkpoint_every_images": 40}
+    settings = {**more, "guard": Guard(**more["guard"])}
+    trainer(tmp_path / "one", images=600, settings=settings, **options).run()
+    _two(tmp_path / "two", 600, 600, sharding=sharding, **options, **more)
+    for told, expected in zip(incidents_of(tmp_path / "two"), incidents_of(tmp_path / "one"), strict=True):
+        assert (told["step"], told["kind"], told["skipped"]) == (
+            expected["step"],
+            expected["kind"],
+            expected["skipped"],
+        )
+        assert {p["uid"] for p in told["pictures"]} == {p["uid"] for p in expected["pictures"]}, "of both processes"
+    one, two = final(tmp_path / "one"), final(tmp_path / "two")
+    assert torch.equal(one["ledger"]["seen"], two["ledger"]["seen"])
+    state = checkpoint.load_state(checkpoint.newest(tmp_path / "two" / "checkpoints"))
+    assert state["progress"]["rollbacks"] == 1
+    for name, weight in one["learner"].items():
+        torch.testing.assert_close(two["learner"][name], weight, rtol=1e-3, atol=1e-4, msg=name)
 
 
 @pytest.mark.slow
@@ -490,7 +608,7 @@ def test_a_run_goes_on_with_another_number_of_processes_and_another_sharding(tmp
     first = trainer(tmp_path / "elastic", images=72, micro_batch=4)
     first.settings = replace(first.settings, images=24)
     first.run()
-    _launch(2, str(tmp_path / "elastic"), "72", "48", "fsdp2")
+    _two(tmp_path / "elastic", 72, 48, sharding="fsdp2")
     last = trainer(tmp_path / "elastic", images=72, micro_batch=4)
     assert last.resume() and last.progress.images_seen == 48
     last.run()

@@ -75,6 +75,8 @@ def check_values(config: Mapping[str, Any]) -> None:
     for key in ("batch", "micro_batch", "chunks_per_step"):
         _at_least(load[key], 1, f"data.loader.{key}")
     _one_of(load["texts"], ("cached", "live"), "data.loader.texts")
+    if not isinstance(load.get("group_lengths", True), bool):
+        raise ConfigError(f"{load['group_lengths']} is not true or false", where="data.loader.group_lengths")
     _one_of(load.get("broken", "stop"), ("stop", "skip"), "data.loader.broken")
     _one_of(train["wandb"], ("off", "offline", "online"), "train.wandb")
     _one_of(export["dtype"], DTYPES, "export.dtype")

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from ..core import files
-from .manifest import key
 
 BINS = 5
 """Fifths of [0, 1] in which a picture's scores are kept."""
@@ -45,7 +44,7 @@ class Ledger:
 
     def add(self, uids: np.ndarray, loss: np.ndarray, t: np.ndarray) -> None:
         """Visits in the order of data: `uids` int64, `loss` and `t` float. Their order decides the last bits of the scores."""
-        self._grow(uids)
+        self.know(uids)
         rows = np.searchsorted(self.uids, uids)
         np.add.at(self.seen, rows, 1)
         good = np.isfinite(loss)
@@ -57,8 +56,13 @@ class Ledger:
         np.add.at(self.scores, (rows[good], coarse), z.astype(np.float32))
         np.add.at(self.counts, (rows[good], coarse), 1)
 
-    def _grow(self, uids: np.ndarray) -> None:
-        new = np.setdiff1d(uids, self.uids)
+    def know(self, uids: np.ndarray) -> None:
+        """Make rows for pictures that have none. A whole set at once, or many steps at once: every time all rows move."""
+        at = np.searchsorted(self.uids, uids)
+        there = np.zeros(len(uids), dtype=bool)
+        inside = at < len(self.uids)
+        there[inside] = self.uids[at[inside]] == uids[inside]
+        new = np.unique(uids[~there])
         if len(new):
             places = np.searchsorted(self.uids, new)
             self.uids = np.insert(self.uids, places, new)
@@ -91,7 +95,7 @@ class Ledger:
         z = self.scores.sum(1) / np.maximum(visits, 1)
         order = np.argsort(-z, kind="stable")
         columns: dict[str, Any] = {
-            "uid": pa.array([key(int(uid)) for uid in self.uids[order]]),
+            "uid": pa.array(_keys(self.uids[order])),
             "times_seen": pa.array(self.seen[order]),
             "z": pa.array(z[order].astype(np.float32), mask=(visits == 0)[order]),
         }
@@ -121,3 +125,9 @@ class Ledger:
         arrays = {name: tensor.numpy().copy() for name, tensor in state.items()}
         self.uids, self.seen, self.bad = arrays["uids"], arrays["seen"], arrays["bad"]
         self.scores, self.counts, self._law = arrays["scores"], arrays["counts"], arrays["law"]
+
+
+def _keys(uids: np.ndarray) -> list[str]:
+    """Uids as in file names: `manifest.key` of millions."""
+    digits = uids.astype(">u8").tobytes().hex()
+    return [digits[i : i + 16] for i in range(0, len(digits), 16)]

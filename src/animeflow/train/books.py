@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from .feed import Fed
 from .panel import Panel
 from .parallel import Parallel
 from .settings import Progress
+from .stopwatch import Stopwatch
 from .stragglers import Stragglers
 from .telemetry import Telemetry
 from .totals import Totals
@@ -54,6 +56,20 @@ class Books:
         self.ledger = Ledger()
         self._visits = Visits(parallel, self.ledger) if with_ledger else None
         self._stragglers, self._steps = Stragglers(), 0
+        self._work = Stopwatch(parallel.device, on=parallel.world > 1 and not parallel.sharded)
+
+    def begin(self, progress: Progress) -> None:
+        """The clock starts, from wherever the run is: at its beginning, after a resume, or after it has gone back."""
+        if self._visits:
+            self._visits.clear()
+        self._steps = 0
+        self._work.seconds()
+        self.telemetry.start()
+        self.panel.begin(progress.images_seen, progress.seconds)
+
+    def own_work(self) -> AbstractContextManager[None]:
+        """Around what a process computes without the others."""
+        return self._work.running()
 
     @property
     def keeps_ledger(self) -> bool:
@@ -87,12 +103,12 @@ class Books:
         if self._visits:
             self._visits.flush()
 
-    def write_ledger(self) -> None:
-        """`ledger.parquet`, from the main process; a disk that is full does not end a run."""
-        if not (self._visits and self._parallel.is_main):
-            return
+    def write_ledger(self, state: Mapping[str, Tensor]) -> None:
+        """`ledger.parquet` out of what a checkpoint holds; a disk that is full does not end a run."""
+        ledger = Ledger()
+        ledger.load_state_dict(state)
         try:
-            self.ledger.write(self.path)
+            ledger.write(self.path)
         except OSError as error:
             log.warning("the ledger of pictures could not be written: %s", error)
 
@@ -100,7 +116,8 @@ class Books:
         steps, self._steps = max(self._steps, 1), 0
         if self._parallel.world == 1:
             return
-        mine = torch.tensor(self.telemetry.window, dtype=torch.float64, device=self._parallel.device) / steps
+        window = (self._work.seconds(), self.telemetry.window_wait)
+        mine = torch.tensor(window, dtype=torch.float64, device=self._parallel.device) / steps
         seconds, waits = torch.stack(self._parallel.gather(mine)).T.tolist()
         for sentence in self._stragglers.update(seconds, waits):
             log.warning("%s", sentence)

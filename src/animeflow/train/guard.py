@@ -46,10 +46,10 @@ class Guard:
         self._norm = torch.zeros_like(self._ratio)
         self._steps = 0
 
-    def judge(self, totals: Totals, norm: Tensor) -> Verdict:
+    def judge(self, totals: Totals) -> Verdict:
         """The verdict on a step from its sums and its gradient norm."""
         total, count, _ = totals.sums
-        norm = norm.detach().double()
+        norm = totals.norm
         bad = (totals.nonfinite > 0) | ~torch.isfinite(norm)
         loss = total.sum() / count.sum()
         mean = total / count.clamp(min=1)

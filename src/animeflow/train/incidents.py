@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..core import files
 from ..core.errors import AnimeflowError
 from .guard import GOOD, NONFINITE
 from .parallel import Parallel
@@ -100,9 +101,12 @@ class Incidents:
             "step": note.step, "images": note.images_seen, "kind": "not finite" if bad else "spike", "skipped": skipped,
             "z": _plain(z), "loss": _plain(loss), "grad_norm": _plain(norm), "pictures": pictures,
         }  # fmt: skip
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a") as file:
-            file.write(json.dumps(line) + "\n")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            log.warning("%s could not be written: %s", self.path, error)
 
     def _require_few(self, progress: Progress) -> None:
         if progress.skipped_steps > max(FEW, self.settings.max_share * progress.step):
@@ -119,11 +123,17 @@ class Incidents:
         if not self._parallel.is_main or not self.path.is_file():
             return
         lines = self.path.read_text().splitlines()
-        kept = [line for line in lines if json.loads(line)["images"] <= images_seen]
+        kept = [line for line in lines if -1 < _images(line) <= images_seen]
         if len(kept) < len(lines):
-            from ..core.files import write_text
+            files.write_text(self.path, "".join(line + "\n" for line in kept))
 
-            write_text(self.path, "".join(line + "\n" for line in kept))
+
+def _images(line: str) -> int:
+    """Of one line; -1 where it is only the beginning of one, as a power cut leaves it."""
+    try:
+        return int(json.loads(line)["images"])
+    except (ValueError, KeyError, TypeError):
+        return -1
 
 
 def _plain(value: float) -> float | None:

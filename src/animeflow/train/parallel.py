@@ -15,14 +15,17 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from ..core.errors import ConfigError
 from ..model.protocol import Backbone
+from .peers import Peers
 from .settings import Settings
+
+PATIENCE_SECONDS = 24 * 3600.0
 
 
 class Parallel:
@@ -33,12 +36,18 @@ class Parallel:
         self.accelerator = Accelerator(
             mixed_precision="bf16" if settings.precision == "bf16" else "no",
             cpu=settings.device == "cpu" or not torch.cuda.is_available(),
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=datetime.timedelta(seconds=settings.timeout_seconds))],
+            kwargs_handlers=[
+                InitProcessGroupKwargs(timeout=datetime.timedelta(seconds=settings.timeout_seconds)),
+                # Buffers are tables, equal everywhere: SD3's positions are 0.9 GB that would travel in every step. And gradients
+                # are held once, where they travel from.
+                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
+            ],
         )
         self.device = self.accelerator.device
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.precision = settings.precision
         self.kind, self.replicas = _resolve(*wish, self.world)
+        self._peers = Peers(timeout_seconds=PATIENCE_SECONDS)
 
     @property
     def is_main(self) -> bool:
@@ -66,8 +75,9 @@ class Parallel:
         if not self.sharded:
             return self.accelerator.prepare_model(learner)
         mesh = self._mesh()
-        # Blocks are gathered in bf16: half the traffic, and what autocast would round them to. Time, patch and output layers stay
-        # float32: they are small, and a t rounded to bf16 is another t. Inputs are never cast, for the same reason.
+        # Blocks are gathered in bf16: half the traffic, and for products what autocast would round them to (gains of norms in
+        # blocks are rounded too, which it would not). Time, patch and output layers stay float32: they are small, and a t rounded
+        # to bf16 is another t. Inputs are never cast, for the same reason.
         low = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
         same = MixedPrecisionPolicy(cast_forward_inputs=False)
         for block in cast(Backbone, learner).blocks():
@@ -128,9 +138,15 @@ class Parallel:
     def wait(self) -> None:
         self.accelerator.wait_for_everyone()
 
+    def meet(self) -> None:
+        """Wait for the others however long they take: the main process draws pictures while they have nothing to do. The wait is on
+        the host, so no collective on a device runs into its time-out."""
+        self._peers.gather(None)
+
     def close(self) -> None:
         """Wait for the other processes and leave their group."""
         self.wait()
+        self._peers.close()
         self.accelerator.end_training()
 
 

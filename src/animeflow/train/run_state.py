@@ -59,7 +59,7 @@ def restore(trainer: Trainer, folder: Path) -> None:
     }
     if trainer.books.keeps_ledger and "ledger" in known:
         groups["ledger"] = {name: torch.empty(shape, dtype=dtype) for name, (dtype, shape) in known["ledger"].items()}
-    trainer.checkpoints.restore(folder, groups)
+    trainer.keeper.checkpoints.restore(folder, groups)
     if groups.get("ledger"):
         trainer.books.ledger.load_state_dict(groups["ledger"])
     trainer.progress = Progress(**state["progress"])
@@ -70,6 +70,7 @@ def restore(trainer: Trainer, folder: Path) -> None:
     trainer.tracker.rewind(trainer.progress.images_seen)
     trainer.incidents.rewind(trainer.progress.images_seen)
     trainer.snapshots.rewind(trainer.progress.images_seen)
+    trainer.books.begin(trainer.progress)
     trainer.incidents.in_a_row = list(state["spikes_in_a_row"])
 
 

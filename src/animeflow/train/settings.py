@@ -188,3 +188,11 @@ class Progress:
     rollbacks: int = 0
     passed_over: list[int] = field(default_factory=list)  # steps of the order of data that are left out
     hooks_done: dict[str, int] = field(default_factory=dict)
+
+    def due(self, name: str, every: int) -> bool:
+        """Whether it is time for what is done once per `every` images (0: never). When it was last done is a part of the progress,
+        so a resumed run does it when an uninterrupted one does."""
+        if every <= 0 or self.images_seen // every <= self.hooks_done.get(name, 0) // every:
+            return False
+        self.hooks_done[name] = self.images_seen
+        return True

@@ -47,7 +47,7 @@ class Speed:
         dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
         self.kernel: Kernel | None = None
         self.compiled: CompiledBlocks | None = None
-        self.eight_bit = 0
+        self.eight_bit, self._warm = 0, False
         if not calls:
             return
         asked: dict[str, Any] = {"device": device, "dtype": dtype, "calls": calls, "also": also, "batch": batch}
@@ -83,13 +83,14 @@ class Speed:
                 raise known from error
 
     def warmed_up(self) -> None:
-        """After the first log line: a graph that is made from here on is one too late."""
-        if self.compiled:
+        """At every log line; the first one ends the warm-up, and a graph that is made after it is one too late."""
+        if self.compiled and not self._warm:
             self.compiled.warmed_up()
+        self._warm = True
 
     def values(self) -> dict[str, float]:
-        """For log lines."""
-        return {"compile/recompiles": float(self.compiled.recompiles)} if self.compiled else {}
+        """For log lines: graphs since the warm-up."""
+        return {"compile/recompiles": float(self.compiled.recompiles)} if self.compiled and self._warm else {}
 
     def lines(self) -> list[str]:
         """What was chosen, for people."""

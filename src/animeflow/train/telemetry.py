@@ -29,7 +29,7 @@ class Telemetry:
         self.average_images, self.peak_flops = average_images, peak_flops
         self.loss_ema: float | None = None
         self._device = device
-        self.window = (0.0, 0.0)  # seconds of the last one, and of them waited for data, on this process
+        self.window_wait = 0.0  # seconds that this process waited for data before the last flush
         self._sums = torch.zeros(3, BINS, device=device, dtype=torch.float64)  # as in Totals
         self._images, self._flops = 0, 0.0
         self.start()
@@ -79,7 +79,7 @@ class Telemetry:
                 values["time/mfu"] = self._timed_flops / seconds / self.peak_flops
         if self._device.type == "cuda":
             values["memory/peak_gib"] = torch.cuda.max_memory_allocated(self._device) / 2**30
-        self.window = (seconds, self._wait_s)
+        self.window_wait = self._wait_s
         values |= {f"train/loss_bin_{i}": float(total[i] / count[i]) for i in range(BINS) if count[i] > 0}
         self._sums.zero_()
         self._images = 0

@@ -15,6 +15,7 @@ from torch import Tensor
 
 BINS = 10
 WISHES = ("stop", "checkpoint", "sample", "pause")  # what a signal or a key on any one process asks all of them for
+_WISHED = 3 * BINS + 1
 T = TypeVar("T")
 
 
@@ -22,8 +23,8 @@ class Totals:
     """Sums over the images of one step.
 
     Attributes:
-        values: float64 `[3 * BINS + len(WISHES)]`: by bin of t the sum of finite losses, their number, the number of the others;
-            then how many processes have each wish.
+        values: float64 `[3 * BINS + 1 + len(WISHES)]`: by bin of t the sum of finite losses, their number, the number of the
+            others; the gradient norm; then how many processes have each wish.
     """
 
     def __init__(self, values: Tensor) -> None:
@@ -31,19 +32,26 @@ class Totals:
 
     @staticmethod
     def of(
-        losses: Iterable[tuple[Tensor, Tensor]], *, wishes: Iterable[str], sum_up: Callable[[Tensor], Tensor]
+        losses: Iterable[tuple[Tensor, Tensor]],
+        *,
+        norm: Tensor,
+        wishes: Iterable[str],
+        sum_up: Callable[[Tensor], Tensor],
+        world: int = 1,
     ) -> Totals:
-        """From `(loss_B, t_B)` of this process's micro-batches and its wishes; `sum_up` sums over processes in place."""
+        """From `(loss_B, t_B)` of this process's micro-batches and its wishes; `sum_up` sums over the `world` processes in place.
+        The norm is known to all of them, but groups that reduced it apart may differ in its last bit: its mean is the same."""
         pairs = list(losses)
         loss_B = torch.cat([loss for loss, _ in pairs]).double()
         bin_B = (torch.cat([t for _, t in pairs]).double() * BINS).long().clamp_(0, BINS - 1)
         finite_B = torch.isfinite(loss_B)
-        values = torch.zeros(3 * BINS + len(WISHES), dtype=torch.float64, device=loss_B.device)
+        values = torch.zeros(_WISHED + len(WISHES), dtype=torch.float64, device=loss_B.device)
         sums = values[: 3 * BINS].view(3, BINS)
         sums[0].index_add_(0, bin_B, torch.where(finite_B, loss_B, 0.0))
         sums[1].index_add_(0, bin_B, finite_B.double())
         sums[2].index_add_(0, bin_B, (~finite_B).double())
-        values[3 * BINS :] = _counts(wishes, device=loss_B.device)
+        values[_WISHED - 1] = norm.detach().double() / world
+        values[_WISHED:] = _counts(wishes, device=loss_B.device)
         return Totals(sum_up(values))
 
     @property
@@ -52,13 +60,18 @@ class Totals:
         return self.values[: 3 * BINS].view(3, BINS)
 
     @property
+    def norm(self) -> Tensor:
+        """Of the gradient before it was clipped, a scalar on the device."""
+        return self.values[_WISHED - 1]
+
+    @property
     def nonfinite(self) -> Tensor:
         """Number of images whose loss is no number, a scalar on the device."""
         return self.sums[2].sum()
 
     def wishes(self) -> set[str]:
         """Read it from a copy on the host."""
-        return _wished(self.values[3 * BINS :])
+        return _wished(self.values[_WISHED:])
 
 
 def agree(wishes: Iterable[str], *, device: torch.device, sum_up: Callable[[Tensor], Tensor]) -> set[str]:

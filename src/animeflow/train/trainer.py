@@ -22,17 +22,17 @@ import torch
 from torch import Tensor, nn
 
 from ..core.batch import Batch
-from ..core.errors import ConfigError
 from ..optim import groups
 from ..optim.power_ema import PowerEMA
 from ..optim.protocol import Optim
 from ..optim.schedule import Schedule
 from ..recipe.protocol import LossReport, Recipe
-from . import checkpoint, outcome, run_state
+from . import outcome
 from .books import Books
 from .feed import Fed, Feed, Steps
 from .guard import Guard, Verdict
-from .incidents import Diverged, Incidents, Note
+from .incidents import Incidents, Note
+from .keeper import Keeper
 from .panel import Panel
 from .parallel import Parallel
 from .settings import Progress, Settings
@@ -105,12 +105,7 @@ class Trainer:
         self.guard = Guard(settings.guard, self.device)
         self.incidents = Incidents(folder, settings.guard, self.parallel)
         self.identity = dict(identity or {})
-        self.checkpoints = checkpoint.Checkpoints(
-            folder / "checkpoints",
-            keep_last=settings.keep_checkpoints,
-            keep_every_images=settings.keep_every_images,
-            asynchronous=settings.checkpoint_async,
-        )
+        self.keeper = Keeper(self)
         self.snapshots = Snapshots(folder / "snapshots", settings.ema, total_images=settings.images)
         self.panel = panel or Panel(total_images=settings.images, mode="lines", title="training")
         self.books = Books(
@@ -129,7 +124,8 @@ class Trainer:
         # A decision that changes weights is not put off: one step later would be another run after a resume in between.
         self._later: Later[Note] = Later(lag=0 if settings.guard.spike == "rollback" else 1)
         self._wishes: set[str] = set()
-        self._last_log = 0
+        self._norm = self._no_norm = torch.full((), float("nan"), dtype=torch.float64, device=self.device)
+        self._factor, self._clock = 0.0, 0.0
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -144,7 +140,7 @@ class Trainer:
                 stack.enter_context(self.watchdog)
                 stack.enter_context(self.speed.applied())
                 self._train()
-                self.checkpoints.wait()
+                self.keeper.finish(last=True)
         except BaseException as error:
             outcome.write(self.folder, outcome.of(error), self.progress, rank=self.parallel.rank, error=error)
             raise
@@ -162,43 +158,49 @@ class Trainer:
         """0 when the run is done; else that of a run that was asked to stop and is saved."""
         return 0 if self.finished else self.signals.exit_code
 
+    @property
+    def over(self) -> bool:
+        """Nothing more is to be trained by this process."""
+        return self.finished or self.stopped
+
     def _train(self) -> None:
-        before, started = self.progress.seconds, time.perf_counter()
-        self.books.telemetry.start()
-        self._last_log = self.progress.images_seen
+        self._clock = time.perf_counter() - self.progress.seconds
         self.wrapped.train()
-        self.panel.begin(self.progress.images_seen, self.progress.seconds)
+        self.books.begin(self.progress)
         self._tell_due()
         gc.collect()
         gc.freeze()  # model and optimizer live as long as the run: later collections need not walk through them
         if self.progress.images_seen == 0:
             with self.books.telemetry.paused(), self.watchdog.phase("samples and validation"):
                 self._run_hooks()
-        while not (self.finished or self.stopped):
+        while not self.over:
             self.steps.load_state_dict(self.place)
             with Feed(self.steps, self.recipe.prepare, self.device) as feed:
-                while not (self.finished or self.stopped):
-                    with self.watchdog.phase("data", seconds=DATA_SECONDS):
-                        fed = feed.next()
-                    back = self._advance(fed)
-                    self.watchdog.beat(self.progress.step, self.progress.images_seen)
-                    self.progress.seconds = before + time.perf_counter() - started
-                    if back:
-                        break
-                    self._look(fed)
-            if self.incidents.in_a_row and not (self.finished or self.stopped):
-                self._roll_back()
+                self._follow(feed)
+
+    def _follow(self, feed: Feed) -> None:
+        """Step after step, until nothing is left or the run has gone back to another place."""
+        while not self.over:
+            with self.watchdog.phase("data", seconds=DATA_SECONDS):
+                fed = feed.next()
+            back = self._advance(fed)
+            self.watchdog.beat(self.progress.step, self.progress.images_seen)
+            self.progress.seconds = time.perf_counter() - self._clock
+            if back and self.keeper.roll_back():
+                self._clock = time.perf_counter() - self.progress.seconds
+                return
+            self._look()
 
     def _advance(self, fed: Fed) -> bool:
         """One step of data: trained on, or passed over after a rollback. Whether the run has to go back."""
         self.place = fed.place
+        self._factor = self.schedule.factor(self.progress.images_seen, self.settings.images)
         if fed.step in self.progress.passed_over:
+            self._norm = self._no_norm
             self._count(fed)
             return False
-        reports, totals, verdict, rates = self.step(fed.batches)
+        reports, totals, verdict = self.step(fed.batches)
         self._count(fed)
-        self.ema.update(self.progress.images_seen, fed.images)
-        self._rates = rates
         self._norm = verdict.report[4]
         self.books.add(fed, reports, totals)
         uids = tuple(uid for batch in fed.batches for uid in batch.uids)
@@ -209,35 +211,33 @@ class Trainer:
     def _count(self, fed: Fed) -> None:
         self.progress.images_seen += fed.images
         self.progress.step += 1
+        self.ema.update(
+            self.progress.images_seen, fed.images
+        )  # also where nothing was learned: its time is images seen
         self.panel.advance(fed.images)
 
-    def step(self, micro_batches: list[Batch]) -> tuple[list[LossReport], Totals, Verdict, dict[str, float]]:
+    def step(self, micro_batches: list[Batch]) -> tuple[list[LossReport], Totals, Verdict]:
         """One optimizer step: every phase of the recipe over every micro-batch."""
         reports: list[LossReport] = []
         for phase in self.recipe.phases():
             for i, batch in enumerate(micro_batches):
                 with self.parallel.accumulating(phase.learner, last=i == len(micro_batches) - 1):
-                    report = phase.loss(batch)
+                    with self.books.own_work():
+                        report = phase.loss(batch)
                     self.parallel.backward(report.loss)
                 reports.append(report)
         norm = self.parallel.clip(self.learner.parameters(), self.settings.clip)
         losses = [(report.loss_B, report.t_B) for report in reports]
-        totals = Totals.of(losses, wishes=self._ask(), sum_up=self.parallel.sum)
-        verdict = self.guard.judge(totals, norm)
+        totals = Totals.of(losses, norm=norm, wishes=self._ask(), sum_up=self.parallel.sum, world=self.parallel.world)
+        verdict = self.guard.judge(totals)
         factor = self.schedule.factor(self.progress.images_seen, self.settings.images)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
-        self._take(verdict.skip)
+        # Read on the device, as from torch's own gradient scaler.
+        self.optimizer.found_inf = verdict.skip  # type: ignore[attr-defined]
+        self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return reports, totals, verdict, {name: peak * factor for name, peak in self.peak_rates.items()}
-
-    def _take(self, skip: Tensor) -> None:
-        """The optimizer's step, unless `skip`. Fused optimizers read that on the device; for others the host waits for it."""
-        if getattr(self.optimizer, "skips_on_device", True):
-            self.optimizer.found_inf = skip  # type: ignore[attr-defined]  # what torch's own gradient scaler sets
-            self.optimizer.step()
-        elif not bool(skip):
-            self.optimizer.step()
+        return reports, totals, verdict
 
     def _ask(self) -> set[str]:
         """What this process wants of all: from signals, and from the keys of the panel."""
@@ -256,19 +256,19 @@ class Trainer:
 
     # -- rhythm --------------------------------------------------------------------------------------------------------
 
-    def _look(self, fed: Fed) -> None:
+    def _look(self) -> None:
         """After a step: lines, hooks, saves, and what was asked for."""
         if self.finished:
             self._handle(self._later.drain())
-        if self._crossed(self._last_log, self.settings.log_every_images) or self.finished:
-            self._last_log = self.progress.images_seen
-            self.books.line(self.progress, self._norm, {**self._rates, **self.speed.values()})
+        if self.progress.due("line", self.settings.log_every_images) or self.finished:
+            rates = {name: peak * self._factor for name, peak in self.peak_rates.items()}
+            self.books.line(self.progress, self._norm, {**rates, **self.speed.values()})
             self.speed.warmed_up()
         wishes, self._wishes = self._wishes, set()
         with self.books.telemetry.paused(), self.watchdog.phase("samples, validation and checkpoint"):
             self._run_hooks(asked="sample" in wishes)
             self.snapshots.keep(self.progress.images_seen, self.ema)
-            due = self._due("checkpoint", self.settings.checkpoint_every_images)
+            due = self.progress.due("checkpoint", self.settings.checkpoint_every_images)
             if self.finished or due or wishes & {"stop", "checkpoint"}:
                 self.save(last=self.finished or "stop" in wishes)
         self.stopped = "stop" in wishes and not self.finished
@@ -288,45 +288,24 @@ class Trainer:
         self._wishes |= wishes - {"pause"}
         self.panel.mark("training")
 
-    def _crossed(self, last: int, every: int) -> bool:
-        return every > 0 and self.progress.images_seen // every > last // every
-
-    def _due(self, name: str, every: int) -> bool:
-        """Once per `every` images, also over a resume: when it was last done is a part of the progress."""
-        if not self._crossed(self.progress.hooks_done.get(name, 0), every):
-            return False
-        self.progress.hooks_done[name] = self.progress.images_seen
-        return True
-
     def _run_hooks(self, *, asked: bool = False) -> None:
-        first = self.progress.images_seen == 0
+        first, ran = self.progress.images_seen == 0, False
         for hook in self.hooks:
-            due = self._due(hook.name, hook.every_images)
+            due = self.progress.due(hook.name, hook.every_images)
             if not (due or first or self.finished or (asked and hook.name == "samples")):
                 continue
+            ran = True
             self.wrapped.eval()
-            with self.ema.applied(self.settings.ema.use), torch.no_grad():
-                values = hook(self)
+            try:
+                with self.ema.applied(self.settings.ema.use), torch.no_grad():
+                    values = hook(self)
+            except OSError as error:  # a disk that is full ends no run for a picture
+                log.error("%s could not be written, training goes on: %s", hook.name, error)
+                values = {}
             self.wrapped.train()
             self.books.show(self.progress, values)
-
-    # -- state ---------------------------------------------------------------------------------------------------------
-
-    def save(self, *, last: bool = False) -> None:
-        """Begin a checkpoint; it is whole when `checkpoints.wait` returns. One that fails is told and tried again at the next
-        occasion, but the `last` one of a process has to succeed."""
-        self._handle(self._later.drain())
-        self.books.flush()
-        self._finish_save()  # of the one before, so that its failure is not taken for this one's
-        try:
-            self.checkpoints.save(self.progress.images_seen, run_state.tensors(self), run_state.facts(self))
-        except checkpoint.SaveFailed as error:
-            self._without_checkpoint(error, last=last)
-        if last:
-            self._finish_save(last=True)
-        self.panel.event(f"checkpoint at {self.progress.images_seen:,} images")
-        self._tell_due()
-        self.books.write_ledger()
+        if ran:
+            self.parallel.meet()  # most hooks keep the main process alone
 
     def _tell_due(self) -> None:
         """What the panel shows as next."""
@@ -334,72 +313,25 @@ class Trainer:
         seen = self.progress.images_seen
         self.panel.due(**{name: (seen // images + 1) * images for name, images in every.items() if images})
 
-    def _finish_save(self, *, last: bool = False) -> None:
-        try:
-            self.checkpoints.wait()
-        except checkpoint.SaveFailed as error:
-            self._without_checkpoint(error, last=last)
+    # -- state ---------------------------------------------------------------------------------------------------------
 
-    def _without_checkpoint(self, error: checkpoint.SaveFailed, *, last: bool) -> None:
-        if last:
-            raise error
-        log.error("a checkpoint is not there, training goes on: %s", error)
-        self.panel.event("a checkpoint failed, see the log")
+    def save(self, *, last: bool = False) -> None:
+        """Begin a checkpoint; see `Keeper.save`."""
+        self._handle(self._later.drain())
+        self.books.flush()
+        self.keeper.save(last=last)
+        self._tell_due()
 
-    def _roll_back(self) -> None:
-        """Go back to the newest checkpoint before the spikes, and pass over the steps since."""
-        first, last = self.incidents.in_a_row[0], self.place["step"] - 1
-        if self.progress.rollbacks >= self.settings.guard.rollbacks:
-            raise Diverged(
-                f"the run has gone back {self.progress.rollbacks} times already",
-                where=str(self.incidents.path),
-                why=f"train.guard.rollbacks={self.settings.guard.rollbacks}",
-                do="lower optim.lr, look at the pictures named there, then resume",
-            )
-        folder = self.checkpoints.resume_from(before=first * self.steps.batch + 1)
-        if folder is None:
-            log.error("three spikes in a row and no checkpoint before them to go back to: the run goes on")
-            self.incidents.in_a_row = []
-            return
-        over, rollbacks = {*self.progress.passed_over, *range(first, last + 1)}, self.progress.rollbacks + 1
-        run_state.restore(self, folder)
-        self.progress.passed_over, self.progress.rollbacks = sorted(over), rollbacks
-        log.warning("back to %s; steps %d to %d are passed over", folder.name, first, last)
-        self.panel.event(f"back to {folder.name}")
+    def resume(self) -> bool:
+        """Continue from the newest checkpoint; see `Keeper.resume`."""
+        return self.keeper.resume()
+
+    def start_anew(self) -> None:
+        """Begin at no images; see `Keeper.start_anew`."""
+        self.keeper.start_anew()
 
     def close(self) -> None:
         """Wait for the other processes and leave their group. Nothing can be trained after."""
-        self.checkpoints.close()
+        self.keeper.close()
         self.snapshots.close()
         self.parallel.close()
-
-    def start_anew(self) -> None:
-        """Begin at no images in a folder without checkpoints. Raises ConfigError when there are some: two runs in one folder would
-        mix their lines and throw away each other's checkpoints."""
-        folders = checkpoint.list_folders(self.folder / "checkpoints")
-        if folders:
-            raise ConfigError(
-                f"this run folder holds checkpoints up to {int(folders[-1].name):,} images",
-                where=str(self.folder),
-                why="a run that starts anew in it would mix with the one that is there",
-                do="choose another name=..., or set train.resume=true to go on, or delete the folder",
-            )
-        self._forget()
-
-    def _forget(self) -> None:
-        """What a run without a checkpoint has left."""
-        self.tracker.rewind(-1)
-        self.incidents.rewind(-1)
-        self.snapshots.rewind(-1)
-
-    def resume(self) -> bool:
-        """Continue from the newest checkpoint that verifies; False when there is none. Raises ConfigError when it is of another
-        run, naming every setting that differs."""
-        folder = self.checkpoints.resume_from()
-        if folder is None:
-            self._forget()
-            return False
-        run_state.require_same_run(checkpoint.load_state(folder)["identity"], self.identity, folder)
-        run_state.restore(self, folder)
-        log.info("resumed from %s", folder)
-        return True

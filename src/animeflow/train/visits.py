@@ -30,6 +30,10 @@ class Visits:
         loss = torch.cat([report.loss_B for report in reports]).double()
         self._steps.append((uids, places, torch.stack([loss, torch.cat([r.t_B for r in reports]).double()])))
 
+    def clear(self) -> None:
+        """Forget what was not flushed: the run has gone back to before it."""
+        self._steps = []
+
     def flush(self) -> None:
         """Collective. Waits for the device."""
         if not self._steps:
@@ -41,6 +45,7 @@ class Visits:
         self._steps = []
         all_names = torch.cat(self._parallel.gather(names), dim=2).cpu().numpy()
         all_numbers = torch.cat(self._parallel.gather(numbers), dim=2).cpu().numpy()
+        self.ledger.know(all_names[:, 0].ravel())
         for (uids, places), (loss, t) in zip(all_names, all_numbers, strict=True):
             order = np.argsort(places, kind="stable")
             self.ledger.add(uids[order], loss[order], t[order])

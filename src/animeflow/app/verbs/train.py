@@ -25,6 +25,7 @@ FREE = (
     *("sample.", "export.", "evaluate.", "catalogue.", "toonworld."),
     *("data.shard.", "data.bucket.", "data.codec.", "data.remote."),
     *("data.cache.batch_size", "data.loader.micro_batch", "data.loader.preload"),
+    *("data.loader.group_lengths", "data.loader.broken"),
     *("set", "run"),
 )
 # Of `train` these change a weight, and the rest does not.
@@ -56,8 +57,10 @@ def learn(config: dict[str, Any], *, fam: Any = None, overrides: Sequence[str] =
     except Exception as error:  # a job script must hear of it too, or it starts the same mistake again
         outcome.write(Workspace.of(config).run, outcome.FAILED, outcome.Progress(), error=error)
         raise
-    trainer.run()
-    trainer.tracker.finish()
+    try:
+        trainer.run()
+    finally:  # also of a run that failed: its last lines tell why
+        trainer.tracker.finish()
     trainer.close()
     return trainer.exit_code
 
