@@ -19,8 +19,9 @@ from ..text.caption import CaptionPolicy, render
 from . import rows8
 from .fill import stacked
 from .index import CacheIndex
+from .live import LiveTexts
 from .reader import ShardSet
-from .texts import EMPTY, stored
+from .texts import EMPTY
 
 
 class Assembler:
@@ -33,6 +34,7 @@ class Assembler:
         encoder_dropout: encoder -> share of visits in which that encoder's part becomes the family's null, each on its own.
         texts: "cached" chooses one of the cached captions; "live" renders a new one for every visit and encodes it now.
         shards, policy: where live captions come from.
+        device: where the tower encodes live captions, beside what trains there; None leaves it where it is.
         pin: build batches in page-locked memory, for copies to a GPU that overlap with work.
     Raises:
         ConfigError: an option is impossible or does not fit the cache or the tower.
@@ -49,13 +51,19 @@ class Assembler:
         texts: str = "cached",
         shards: ShardSet | None = None,
         policy: CaptionPolicy | None = None,
+        device: torch.device | str | None = None,
         pin: bool = False,
     ) -> None:
         self.index, self.tower, self.seed, self.pin = index, tower, seed, pin
         self.caption_dropout, self.encoder_dropout = caption_dropout, dict(encoder_dropout or {})
         self.live, self.shards, self.policy = texts == "live", shards, policy
-        self._text_dtype: str = index.manifest["identity"].get("text_dtype", "bf16")
         _check(self, texts)
+        self._live = LiveTexts(
+            tower,
+            lambda uid, visit: self.caption(uid, visit),
+            text_dtype=index.manifest["identity"].get("text_dtype", "bf16"),
+            device=device if self.live else None,
+        )
 
     def batch(
         self, uids: Sequence[int], visits: Sequence[int], *, global_count: int, pool: Executor | None = None
@@ -72,11 +80,17 @@ class Assembler:
         self.index.latents.fetch(addresses)
         self.index.texts.fetch(captions)
         latents = stacked(self.index.latents, addresses, pin=self.pin, walk=walk)
-        rows = self._live_rows(uids, visits, walk) if self.live else list(walk(self._row, captions))
+        rows = self._live.rows(images, walk=walk) if self.live else list(walk(self._row, captions))
         drop = [self.dropped_encoders(*image) for image in images]
         conditioning = self.tower.collate(rows, drop=drop if any(drop) else None)
         batch = Batch(latents, conditioning, tuple(uids), tuple(visits), global_count)
         return batch.pinned() if self.pin else batch
+
+    def encode_ahead(self, images: Sequence[tuple[int, int]], pool: Executor | None = None) -> None:
+        """Encode the live captions of (picture, visit) that the next batches will hold, all at once: fewer and larger groups of one
+        length, and what they share is encoded once. Changes no batch; without it each encodes its own."""
+        if self.live:
+            self._live.ahead(images, walk=pool.map if pool else map)
 
     def caption_is_dropped(self, uid: int, visit: int) -> bool:
         return keyed.uniform(self.seed, uid, visit, "caption_dropout") < self.caption_dropout
@@ -112,14 +126,6 @@ class Assembler:
         return render(self.shards.facts(uid), self.policy, keyed.rng(self.seed, uid, visit, "caption")).text
 
     # -- inside --------------------------------------------------------------------------------------------------------
-
-    def _live_rows(
-        self, uids: Sequence[int], visits: Sequence[int], walk: Callable[..., Iterator[Any]]
-    ) -> list[TextRow]:
-        with torch.no_grad():
-            rows = self.tower.encode(list(walk(self.caption, uids, visits)))
-        # Rounded as the cache rounds, so that the same caption gives the same features either way.
-        return [rows8.unpack(stored(row, self._text_dtype)) for row in rows]
 
     def _row(self, address: str) -> TextRow:
         return rows8.unpack(self.index.texts.get(address))

@@ -11,8 +11,8 @@ import copy
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +37,7 @@ class Loader:
         length: of the text that a picture has at a visit, `Assembler.text_length`: every chunk is sorted by it before it is cut,
             so that few micro-batches hold texts of two lengths and need a mask. It must be a function of picture and visit alone,
             equal on every process. A step holds the same pictures, noise and t with it as without; sums run in another order.
+        ahead: told of every (picture, visit) of a step of this process before its first batch is made, `Assembler.encode_ahead`.
     Raises:
         ConfigError: a chunk of the plan cannot be cut into micro-batches for so many processes.
     """
@@ -53,11 +54,13 @@ class Loader:
         threads: int = 2,
         pin: bool = False,
         length: Callable[[int, int], int] | None = None,
+        ahead: Callable[[Sequence[tuple[int, int]], Executor | None], None] | None = None,
     ) -> None:
         self.accumulation = accumulation(plan.chunk, world=world, micro_batch=micro_batch) * plan.chunks_per_step
         self.batch, self.micro_batch, self.rank, self.world = plan.batch, micro_batch, rank, world
         self._plan, self._assemble = copy.deepcopy(plan), assemble
-        self._prefetch, self._threads, self._pin, self._length = prefetch, threads, pin, length
+        self._prefetch, self._threads, self._pin = prefetch, threads, pin
+        self._length, self._ahead = length, ahead
         self._state = self._plan.state_dict()
         self._wait_s, self._since = 0.0, time.perf_counter()
 
@@ -102,6 +105,8 @@ class Loader:
             while True:
                 chunks = [self._grouped(chunk) for chunk in plan.next_step()]
                 parts = [part for chunk in chunks for part in chunk.part(self.rank, self.world, self.micro_batch)]
+                if self._ahead:
+                    self._ahead([image for p in parts for image in zip(p.uids, p.visits, strict=True)], pool)
                 batches = [self._assemble.batch(p.uids, p.visits, global_count=plan.batch, pool=pool) for p in parts]
                 batches = [
                     replace(batch, step=plan.step - 1, places=part.places)

@@ -7,8 +7,8 @@ template, no start or end token for Qwen, an end token for T5, nothing cut, stat
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from ...core.conditioning import Conditioning
 from ...core.errors import ConfigError, did_you_mean
 from ...core.files import address
+from ..packing import Returning, groups, sent
 from ..pretrained import load_whole
 from ..protocol import Prompt, TextRow
 from ..tokenizers import expect_long_captions, tokenizer_hash
@@ -118,27 +119,16 @@ class AnimaTextTower:
     def encode_weighted(self, prompts: Sequence[Prompt]) -> list[TextRow]:
         """As `encode`, for pieces with weights. Pieces are tokenized one by one; Qwen sees every weight as 1, and each T5 token
         carries the weight of its piece to the adapter's output, the end token 1."""
-        keys: list[Prompt] = [tuple(prompt) for prompt in prompts]
-        rows: dict[Prompt, dict[str, Tensor]] = {}
-        by_length: dict[int, list[tuple[Prompt, list[int]]]] = defaultdict(list)
-        with self._alone:
-            for prompt in dict.fromkeys(keys):
-                ids, weights = self._t5(prompt)
-                rows[prompt] = {"t5_ids": torch.tensor(ids, dtype=torch.int32)}
-                if any(weight != 1.0 for weight in weights):
-                    rows[prompt]["t5_weights"] = torch.tensor(weights)
-                qwen = self._qwen_ids(prompt)
-                by_length[len(qwen)].append((prompt, qwen))
-            for (
-                length,
-                group,
-            ) in by_length.items():  # captions of one length together, so that none is padded for another's sake
-                for start in range(0, len(group), self.captions_at_once):
-                    some = group[start : start + self.captions_at_once]
-                    states_BnD = self._states([ids for _, ids in some], length)
-                    for (prompt, _), states_nD in zip(some, states_BnD, strict=True):
-                        rows[prompt]["qwen"] = states_nD.clone()
-        return [dict(rows[key]) for key in keys]
+        keys: list[tuple[tuple[str, float], ...]] = [tuple(prompt) for prompt in prompts]
+        different = sorted(set(keys))  # so that no order decides what is computed beside which other
+        with self._alone, Returning(self.row_dtype) as returning:
+            rows = [self._t5_part(prompt) for prompt in different]
+            ids = [self._qwen_ids(prompt) for prompt in different]
+            for places in groups([len(each) for each in ids], most=self.captions_at_once):
+                states_BnD = self._states([ids[place] for place in places])
+                returning.add(states_BnD, partial(_put, [rows[place] for place in places]))
+        known = dict(zip(different, rows, strict=True))
+        return [dict(known[key]) for key in keys]
 
     def collate(self, rows: Sequence[TextRow], *, drop: Sequence[frozenset[str]] | None = None) -> Conditioning:
         """`qwen [B, Lq, Dq]`, `t5_ids [B, Lt]`, their masks, and `t5_weights` where a row has them. A dropped Qwen has no states; a
@@ -182,6 +172,14 @@ class AnimaTextTower:
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
+    def _t5_part(self, prompt: Prompt) -> dict[str, Tensor]:
+        """The row as far as T5's tokenizer makes it."""
+        ids, weights = self._t5(prompt)
+        row = {"t5_ids": torch.tensor(ids, dtype=torch.int32)}
+        if any(weight != 1.0 for weight in weights):
+            row["t5_weights"] = torch.tensor(weights)
+        return row
+
     def _t5(self, prompt: Prompt) -> tuple[list[int], list[float]]:
         """Ids and weights with the end token."""
         ids: list[int] = []
@@ -200,12 +198,11 @@ class AnimaTextTower:
         return ids[: self.max_tokens]
 
     @torch.no_grad()
-    def _states(self, ids: Sequence[Sequence[int]], length: int) -> Tensor:
-        """Last hidden states `[B, length, Dq]` of captions of one length, on the CPU in the rows' dtype."""
-        if not length:
-            return torch.empty(len(ids), 0, self.width, dtype=self.row_dtype)
-        states = self.model(input_ids=torch.tensor(ids, device=self.device), use_cache=False).last_hidden_state
-        return states.to(self.row_dtype).cpu()
+    def _states(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        """Last hidden states `[B, n, Dq]` of captions of one length, where the encoder is."""
+        if not ids[0]:
+            return torch.empty(len(ids), 0, self.width)
+        return self.model(input_ids=sent(torch.tensor(ids), self.device), use_cache=False).last_hidden_state
 
     def _without(self, row: TextRow, names: frozenset[str]) -> TextRow:
         kept = dict(row)
@@ -243,6 +240,12 @@ def load_tokenizers(folder: Path) -> tuple[Any, Any]:
             )
         found.append(kind.from_pretrained(places[0], local_files_only=True))
     return found[0], found[1]
+
+
+def _put(rows: Sequence[dict[str, Tensor]], states_BnD: Tensor) -> None:
+    """Each row its states, in memory of its own."""
+    for row, states_nD in zip(rows, states_BnD, strict=True):
+        row["qwen"] = states_nD.clone()
 
 
 def _padded(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

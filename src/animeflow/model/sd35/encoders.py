@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...core.files import address
+from ..packing import sent
 from ..protocol import Prompt
 from ..weights import hash_state
 from .t5_length import T5Length
@@ -43,7 +44,7 @@ class Clip:
         tokens = self.tokenizer(
             list(captions), padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
         )
-        output = self.model(tokens["input_ids"].to(self.model.device), output_hidden_states=True)
+        output = self.model(sent(tokens["input_ids"], self.model.device), output_hidden_states=True)
         return output.hidden_states[-2], output.text_embeds
 
     @torch.no_grad()
@@ -52,7 +53,7 @@ class Clip:
         start, end = (self.tokenizer.bos_token_id, 1.0), (self.tokenizer.eos_token_id, 1.0)
         tokens = [start, *_tokens(self.tokenizer, prompt)[: self.length - 2], end]
         ids_2L, weights_L1 = _beside_empty(tokens, [start, end], pad=self.tokenizer.pad_token_id, length=self.length)
-        output = self.model(ids_2L.to(self.model.device), output_hidden_states=True)
+        output = self.model(sent(ids_2L, self.model.device), output_hidden_states=True)
         return _emphasised(output.hidden_states[-2], weights_L1), output.text_embeds[0].clone()
 
 
@@ -84,7 +85,7 @@ class T5:
     @torch.no_grad()
     def __call__(self, ids: Sequence[Sequence[int]]) -> Tensor:
         """Ids of one common length n -> states `[B, n, width]`."""
-        return self.model(torch.tensor(ids, device=self.model.device))[0]
+        return self.model(sent(torch.tensor(ids), self.model.device))[0]
 
     def weighted(self, prompt: Prompt) -> Tensor:
         """States `[n, width]` of one prompt with emphasis, float32, at the length that the policy gives its tokens."""

@@ -7,10 +7,9 @@ after them; pooled is L beside G. A dropped encoder becomes zeros in its own par
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from torch.nn import functional as F
 from ...core.conditioning import Conditioning
 from ...core.errors import ConfigError
 from ...core.files import address
+from ..packing import Returning, groups
 from ..pretrained import load_whole
 from ..protocol import Prompt, TextRow
 from ..weights import hash_files, weight_files
@@ -26,7 +26,6 @@ from .encoders import T5, Clip
 from .t5_length import T5Length
 
 PARTS = ("clip_l", "clip_g", "t5")
-Item = TypeVar("Item")
 
 
 class SD3TextTower:
@@ -115,18 +114,19 @@ class SD3TextTower:
                 part.tokenizer.save_pretrained(folder / f"tokenizer{suffix}")
 
     def encode(self, captions: Sequence[str]) -> list[TextRow]:
-        """One row per caption, on the CPU, in `row_dtype`. Equal captions are computed once."""
-        different = list(dict.fromkeys(captions))
+        """One row per caption, on the CPU, in `row_dtype`. Equal captions are computed once, and what is computed beside
+        which other does not depend on the order they are given in."""
+        different = sorted(set(captions))
         rows: dict[str, dict[str, Tensor]] = {caption: {} for caption in different}
-        with self._alone:
-            for some in _chunks(different, self.captions_at_once):
+        with self._alone, Returning(self.row_dtype) as returning:
+            for places in groups([self.clip_l.length] * len(different), most=self.captions_at_once):
+                some = [rows[different[place]] for place in places]
                 for letter, clip in (("l", self.clip_l), ("g", self.clip_g)):
-                    states, pooled = (self._stored(part) for part in clip(some))
-                    for index, caption in enumerate(some):
-                        rows[caption][f"clip_{letter}"] = states[index].clone()
-                        rows[caption][f"pooled_{letter}"] = pooled[index].clone()
+                    states, pooled = clip([different[place] for place in places])
+                    returning.add(states, partial(_put, some, f"clip_{letter}"))
+                    returning.add(pooled, partial(_put, some, f"pooled_{letter}"))
             if self.t5:
-                self._encode_t5(self.t5, different, rows)
+                self._encode_t5(self.t5, [rows[caption] for caption in different], different, returning)
         return [rows[caption] for caption in captions]
 
     def encode_weighted(self, prompts: Sequence[Prompt]) -> list[TextRow]:
@@ -181,17 +181,14 @@ class SD3TextTower:
     def device(self) -> torch.device:
         return torch.device(self.clip_l.model.device)
 
-    def _encode_t5(self, t5: T5, captions: Sequence[str], rows: dict[str, dict[str, Tensor]]) -> None:
+    def _encode_t5(
+        self, t5: T5, rows: Sequence[dict[str, Tensor]], captions: Sequence[str], returning: Returning
+    ) -> None:
         """Captions of one length together, so that no caption is padded for another's sake."""
-        by_length: dict[int, list[tuple[str, list[int]]]] = defaultdict(list)
-        for caption in captions:
-            ids = t5.token_ids(caption)
-            by_length[len(ids)].append((caption, ids))
-        for group in by_length.values():
-            for some in _chunks(group, self.captions_at_once):
-                states = self._stored(t5([ids for _, ids in some]))
-                for index, (caption, _) in enumerate(some):
-                    rows[caption]["t5"] = states[index].clone()
+        ids = [t5.token_ids(caption) for caption in captions]
+        for places in groups([len(each) for each in ids], most=self.captions_at_once):
+            states = t5([ids[place] for place in places])
+            returning.add(states, partial(_put, [rows[place] for place in places], "t5"))
 
     def _weighted(self, prompt: Prompt) -> TextRow:
         if len(prompt) == 1 and prompt[0][1] == 1.0:
@@ -222,6 +219,7 @@ def _without(row: TextRow, names: frozenset[str]) -> TextRow:
     return {name: torch.zeros_like(tensor) if name in gone else tensor for name, tensor in row.items()}
 
 
-def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def _put(rows: Sequence[dict[str, Tensor]], name: str, features_B: Tensor) -> None:
+    """Each row its part of a group's features, in memory of its own."""
+    for row, features in zip(rows, features_B, strict=True):
+        row[name] = features.clone()
