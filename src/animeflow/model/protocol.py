@@ -75,7 +75,10 @@ class TextTower(Protocol):
 
 
 class Backbone(Protocol):
-    """The network that predicts velocity. An `nn.Module`; what Conditioning holds is between it and its text tower."""
+    """The network that predicts velocity. An `nn.Module`; what Conditioning holds is between it and its text tower.
+
+    Optional: `route(route: routing.Route | None)`, of one that lets tokens pass blocks by while it is trained (`train.routing`).
+    """
 
     def __call__(self, x_BChw: Tensor, t_B: Tensor, cond: Conditioning) -> Tensor: ...
 
@@ -178,6 +181,9 @@ class Family(Protocol):
     @property
     def text_tokens(self) -> int:
         """What the backbone sees of one full prompt: for plans and measurements."""
+
+    def tokens_of(self, cond: Conditioning) -> int:
+        """What the backbone sees of the captions of one batch, padding among it."""
 
     def work(self, *, height: int, width: int, text_tokens: int) -> Work:
         """FLOP of one picture of so many pixels with a prompt of so many tokens, in closed form; asks for no weight."""

@@ -20,9 +20,10 @@ from torch.nn import functional as F
 
 from ...core.conditioning import Conditioning
 from ...core.errors import ConfigError
+from ..routing import Route, routed, rows_of
 from ..state import check_state
 from .adapter import merged_state, set_mode
-from .attention import TurnedAttention, Turns
+from .attention import Tables, TurnedAttention, Turns
 from .keymap import CONDITIONER, TRANSFORMER
 from .shapes import Shape
 from .start import initialise
@@ -43,6 +44,7 @@ class Backbone(nn.Module):
             block.attn2.set_processor(TurnedAttention())
         config = net.config
         self._turns = Turns(config.attention_head_dim, places=max(net.rope.max_size), scale=config.rope_scale)
+        self._route: Route | None = None
 
     @classmethod
     def random(cls, shape: Shape, *, seed: int) -> Backbone:
@@ -107,6 +109,12 @@ class Backbone(nn.Module):
         """The transformer blocks in order, for compilation and sharding."""
         return list(self.net.transformer_blocks)
 
+    def route(self, route: Route | None) -> None:
+        """Which tokens of the picture pass which blocks by while it is trained. Raises ConfigError where there are none such."""
+        if route is not None:
+            route.blocks(len(self.net.transformer_blocks))
+        self._route = route
+
     def adapter_mode(self, mode: str, *, rank: int, alpha: float, seed: int) -> None:
         """What of the adapter learns: `freeze`, `train` or `lora`, see `adapter.set_mode`."""
         set_mode(self.adapter, mode, rank=rank, alpha=alpha, seed=seed)
@@ -141,8 +149,26 @@ class Backbone(nn.Module):
         time_B3D, embedded_BD = self._time(t_B)
         text_BLD = text_BLD.to(dtype)
         visible = None if visible_BL is None else visible_BL[:, None, None, :]
-        for block in net.transformer_blocks:
-            x_BSD = block(x_BSD, text_BLD, embedded_BD, time_B3D, rotation, positions_1SD, visible)
+        blocks = list(net.transformer_blocks)
+
+        def through(x_BSD: Tensor, some: slice, turns: Tables, positions: Tensor | None) -> Tensor:
+            for block in blocks[some]:
+                x_BSD = block(x_BSD, text_BLD, embedded_BD, time_B3D, turns, positions, visible)
+            return x_BSD
+
+        if self._route is None or not (self.training and torch.is_grad_enabled()):
+            x_BSD = through(x_BSD, slice(None), rotation, positions_1SD)
+        else:
+            inner = self._route.blocks(len(blocks))
+            staying_BK = self._route.staying(x_BChw, t_B, tokens=x_BSD.shape[1])
+            cos_BKd, sin_BKd = (rows_of(table, staying_BK) for table in rotation)
+            positions_BKD = None if positions_1SD is None else rows_of(positions_1SD[0], staying_BK)
+            turns = cos_BKd[:, None], sin_BKd[:, None]  # the same in all heads
+            x_BSD = through(x_BSD, slice(inner.start), rotation, positions_1SD)
+            x_BSD = routed(
+                x_BSD, staying_BK, lambda x_BKD: through(x_BKD, slice(inner.start, inner.stop), turns, positions_BKD)
+            )
+            x_BSD = through(x_BSD, slice(inner.stop, None), rotation, positions_1SD)
         x_BSD = net.proj_out(net.norm_out(x_BSD, embedded_BD, time_B3D))
         return _unpatched(x_BSD, height, width, patch)
 

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from ...core.conditioning import Conditioning
 from ...core.errors import ConfigError
 from ...core.seed import generator
+from ..routing import Route
 from ..state import check_state
 from .attention import MaskedJointAttention
+from .routed_pass import attention_kwargs, routed_pass
 from .shapes import Shape
 
 TIMESTEPS = 1000  # SD3 was trained with t counted in thousandths
@@ -30,6 +32,7 @@ class Backbone(nn.Module):
         super().__init__()
         net.set_attn_processor(MaskedJointAttention())
         self.net = net
+        self._route: Route | None = None
 
     @classmethod
     def random(cls, shape: Shape, *, seed: int) -> Backbone:
@@ -51,17 +54,37 @@ class Backbone(nn.Module):
     def forward(self, x_BChw: Tensor, t_B: Tensor, cond: Conditioning) -> Tensor:
         """Latents `[B, C, h, w]` at noise level `t_B` in [0, 1] (float32, 1 = noise) -> velocity `[B, C, h, w]`, float32."""
         self._check(x_BChw)
-        dtype = self.net.proj_out.weight.dtype
-        visible = self._visible(x_BChw, cond.get("text_mask"))
+        dtype, mask = self.net.proj_out.weight.dtype, cond.get("text_mask")
+        x, text, pooled = x_BChw.to(dtype), cond["text"].to(dtype), cond["pooled"].to(dtype)
+        timestep = TIMESTEPS * t_B.float()  # never in bf16: 981/1000 would become 980/1000
+        tokens = x_BChw.shape[-2] * x_BChw.shape[-1] // self.net.config.patch_size**2
+        if self._route is not None and self.training and torch.is_grad_enabled():
+            staying_BK = self._route.staying(x_BChw, t_B, tokens=tokens)
+            return routed_pass(
+                self.net,
+                self._route,
+                staying_BK,
+                x_BChw=x,
+                text_BLD=text,
+                pooled_BP=pooled,
+                timestep_B=timestep,
+                text_mask_BL=mask,
+            ).float()
         v_BChw = self.net(
-            hidden_states=x_BChw.to(dtype),
-            encoder_hidden_states=cond["text"].to(dtype),
-            pooled_projections=cond["pooled"].to(dtype),
-            timestep=TIMESTEPS * t_B.float(),  # never in bf16: 981/1000 would become 980/1000
-            joint_attention_kwargs={"visible": visible} if visible is not None else None,
+            hidden_states=x,
+            encoder_hidden_states=text,
+            pooled_projections=pooled,
+            timestep=timestep,
+            joint_attention_kwargs=attention_kwargs(mask, tokens=tokens),
             return_dict=False,
         )[0]
         return v_BChw.float()
+
+    def route(self, route: Route | None) -> None:
+        """Which tokens of the picture pass which blocks by while it is trained. Raises ConfigError where there are none such."""
+        if route is not None:
+            route.blocks(len(self.net.transformer_blocks))
+        self._route = route
 
     def blocks(self) -> list[nn.Module]:
         """The transformer blocks in order, for compilation and sharding."""
@@ -79,16 +102,6 @@ class Backbone(nn.Module):
         """
         check_state(self.net.state_dict(), state, where=where)
         self.net.load_state_dict(dict(state))
-
-    def _visible(self, x_BChw: Tensor, text_mask_BL: Tensor | None) -> Tensor | None:
-        """Which tokens may be looked at, bool `[B, 1, 1, S + L]`: every one of the picture, and the text's real ones. The same
-        in all blocks, so made once."""
-        if text_mask_BL is None:
-            return None
-        patch = self.net.config.patch_size
-        tokens = (x_BChw.shape[-2] // patch) * (x_BChw.shape[-1] // patch)
-        picture_BS = text_mask_BL.new_ones(x_BChw.shape[0], tokens)
-        return torch.cat([picture_BS, text_mask_BL], dim=1)[:, None, None, :]
 
     def _check(self, x_BChw: Tensor) -> None:
         patch, cells = self.net.config.patch_size, self.net.config.pos_embed_max_size
