@@ -537,8 +537,8 @@ class TestCheckpoints:
         assert all(load_file(path) for path in folder.glob("*.safetensors"))
 
 
-def _launch(processes: int, *arguments: str) -> None:
-    """Through torchrun, on the CPU with gloo."""
+def _launch(processes: int, *arguments: str) -> str:
+    """Through torchrun, on the CPU with gloo. Returns what was logged."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(
@@ -549,10 +549,11 @@ def _launch(processes: int, *arguments: str) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr[-4000:]
+    return done.stderr
 
 
-def _two(folder: Path, images: int, stop: int, **options: object) -> None:
-    _launch(2, str(folder), str(images), str(stop), json.dumps({"sharding": "none", **options}))
+def _two(folder: Path, images: int, stop: int, **options: object) -> str:
+    return _launch(2, str(folder), str(images), str(stop), json.dumps({"sharding": "none", **options}))
 
 
 @pytest.mark.slow
@@ -565,6 +566,14 @@ def test_two_processes_train_as_one_and_resume_bit_for_bit(tmp_path, sharding) -
     _two(tmp_path / "parts", 48, 24, sharding=sharding)
     _two(tmp_path / "parts", 48, 48, sharding=sharding)
     same(final(tmp_path / "two"), final(tmp_path / "parts"), exact=True)
+
+
+@pytest.mark.slow
+def test_a_process_that_computes_slower_than_the_other_is_named(tmp_path) -> None:
+    """Whole steps take both equally long: they meet in each."""
+    told = _two(tmp_path / "slow", 160, 160, slow=0.05)
+    assert "rank 1 is slow for 3 windows: steps of" in told
+    assert "rank 0 is slow" not in told
 
 
 @pytest.mark.slow

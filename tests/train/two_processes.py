@@ -6,19 +6,23 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import torch
 from torch.distributed.tensor import DTensor
 from toy import trainer
 
+from animeflow.core import log
 from animeflow.train.settings import Guard, Settings
 
 torch.set_num_threads(1)
+log.setup()
 folder, images, stop, more = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4])
 rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 loud = {int(step): times for step, times in more.pop("loud", {}).items()}
 data = {"poison": more.pop("poison", None), "loud": loud, "micro_batch": 2, "rank": rank, "world": world}
+slow = more.pop("slow", 0.0)
 precision = more.pop("precision", "fp32")
 settings = {**more, "guard": Guard(**more.pop("guard", {}))}
 run = trainer(folder, images=images, precision=precision, settings=settings | {"sharding": more["sharding"]}, **data)
@@ -28,6 +32,8 @@ assert run.parallel.world == world, "the launcher and accelerate disagree about 
 assert len(next(iter(run.steps))) == 2, "gradients are accumulated over two micro-batches"
 run.steps.load_state_dict(run.place)
 told: set[torch.dtype] = set()
+if slow and rank == 1:
+    run.learner.register_forward_pre_hook(lambda *_: time.sleep(slow))
 run.learner.register_forward_pre_hook(lambda _, inputs: told.add(inputs[1].dtype))
 run.resume()
 run.settings = Settings(**{**vars(run.settings), "images": stop})

@@ -190,8 +190,9 @@ class _Speaker:
         if self._run is None:
             return
         try:
+            self._run.define_metric("*", step_metric="images")
             while (line := self._lines.get()) is not None:
-                self._run.log(line, step=line["images"])
+                self._run.log(line)  # no `step`: wandb drops steps that come again after a run has gone back
             self._run.finish()
         except Exception as error:  # as above; it is not asked again
             self._fail("stopped", error)

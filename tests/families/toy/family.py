@@ -51,6 +51,9 @@ class Toy:
     def sizes(self):
         return [PartSize("backbone", sum(p.numel() for p in self._backbone.parameters()), trainable=True)]
 
+    def tokens_of(self, cond):
+        return self.text_tokens
+
     def work(self, *, height, width, text_tokens):
         cells, channels = height * width // self._codec.stride**2, self._codec.channels
         film = linear(1, 16 + WIDTH, 2 * self.width)

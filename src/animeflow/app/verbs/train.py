@@ -123,10 +123,10 @@ def _flops(fam: Any) -> Any:
     stride = fam.codec().stride
 
     @lru_cache(maxsize=256)
-    def of(height: int, width: int) -> float:
-        return fam.work(height=height * stride, width=width * stride, text_tokens=fam.text_tokens).train
+    def of(height: int, width: int, tokens: int) -> float:
+        return fam.work(height=height * stride, width=width * stride, text_tokens=tokens).train
 
-    return lambda batch: of(*batch.latents.shape[-2:])
+    return lambda batch: of(*batch.latents.shape[-2:], fam.tokens_of(batch.conditioning))
 
 
 def _peak() -> float | None:

@@ -177,6 +177,10 @@ class Anima:
         """The floor: what a caption lacks of it is filled with zeros that the DiT attends to."""
         return self.shape.text_floor
 
+    def tokens_of(self, cond: Conditioning) -> int:
+        """The floor, or the longest caption where that is longer."""
+        return max(self.shape.text_floor, cond["t5_ids"].shape[1])
+
     def work(self, *, height: int, width: int, text_tokens: int) -> Work:
         """FLOP of one picture, the adapter's among them as far as it learns."""
         size = {"height": height, "width": width, "text_tokens": text_tokens}

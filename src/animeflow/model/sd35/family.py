@@ -163,6 +163,10 @@ class SD35:
             return clip + t5.null
         return clip + (t5.limit if t5.policy == "buckets" else t5.length)
 
+    def tokens_of(self, cond: Conditioning) -> int:
+        """CLIP's and T5's places of the longest caption: the others are padded to it."""
+        return cond["text"].shape[1]
+
     def work(self, *, height: int, width: int, text_tokens: int) -> Work:
         """FLOP of one picture; `text_tokens` counts CLIP's places, too."""
         return work(self.shape, height=height, width=width, text_tokens=text_tokens)
