@@ -72,6 +72,32 @@ class Guard:
 
 
 @dataclass(frozen=True)
+class Routing:
+    """Tokens of the picture that pass inner blocks by while the model is trained (arXiv 2501.04765, "TREAD"; `model/routing`).
+
+    Args:
+        share: of the tokens; 0 turns it off.
+        first, last: block that they pass by first and last; -4 is the fourth from the end.
+        dense_share: of the run, at its end, in which none passes by: the model is used that way.
+    """
+
+    share: float = 0.0
+    first: int = 2
+    last: int = -4
+    dense_share: float = 0.15
+
+    def __post_init__(self) -> None:
+        _require(
+            0 <= self.share < 1, "train.routing.share", self.share, "a share below 1", "0.5 is usual, 0 turns it off"
+        )
+        _require(0 <= self.dense_share <= 1, "train.routing.dense_share", self.dense_share, "a share", "0.15 is usual")
+
+    def on(self, images_seen: int, *, images: int) -> bool:
+        """Whether tokens pass by in the step that begins after `images_seen` of `images`."""
+        return self.share > 0 and images_seen < (1 - self.dense_share) * images
+
+
+@dataclass(frozen=True)
 class Settings:
     """How long and how. Raises ConfigError on a value that makes no run.
 
@@ -87,7 +113,7 @@ class Settings:
         activation_memory: what is kept for the backward pass: "none" computes nothing again, "selective" what is cheap,
             "full" every block, "budget" as much as fits `activation_budget`, a share of what "none" keeps (needs `compile`).
         fp8: linear layers in 8 bits; needs a GPU that has them, torchao, and `compile`.
-        ema, guard: see `Averages` and `Guard`.
+        routing, ema, guard: see `Routing`, `Averages` and `Guard`.
         log_every_images, checkpoint_every_images: rhythm; 0 means only at the end, where both are done in any case.
         keep_checkpoints: how many of the newest stay on disk.
         keep_every_images: besides them, the first checkpoint of every so many images stays for good; 0 keeps none.
@@ -108,6 +134,7 @@ class Settings:
     activation_memory: str = "none"
     activation_budget: float = 0.5
     fp8: bool = False
+    routing: Routing = field(default_factory=Routing)
     ema: Averages = field(default_factory=Averages)
     guard: Guard = field(default_factory=Guard)
     log_every_images: int = 500
@@ -121,6 +148,8 @@ class Settings:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.routing, Routing):  # the node of a config, as it is
+            object.__setattr__(self, "routing", Routing(**self.routing))
         if self.precision == "fp16":
             raise ConfigError(
                 "precision fp16 is not offered",

@@ -15,6 +15,7 @@ from ..model.activation import keep_activations
 from ..model.attention_kernel import choose
 from ..model.attention_switch import Kernel
 from ..model.compiled import CompiledBlocks, compile_blocks, explained
+from ..model.routing import Route, route_tokens
 from ..model.work import AttentionCall
 from .settings import Settings
 
@@ -48,6 +49,7 @@ class Speed:
         self.kernel: Kernel | None = None
         self.compiled: CompiledBlocks | None = None
         self.eight_bit, self._warm = 0, False
+        self._route: Route | None = None
         if not calls:
             return
         asked: dict[str, Any] = {"device": device, "dtype": dtype, "calls": calls, "also": also, "batch": batch}
@@ -61,6 +63,10 @@ class Speed:
 
     def prepare(self, learner: nn.Module) -> None:
         """In place, on a learner that is on its device and not yet shared."""
+        routing = self.settings.routing
+        if routing.share:
+            self._route = Route(routing.share, first=routing.first, last=routing.last)
+            route_tokens(learner, self._route)
         if self.settings.fp8:
             from ..model.eight_bit import use_eight_bits
 
@@ -69,6 +75,12 @@ class Speed:
             keep_activations(learner, self.settings.activation_memory, budget=self.settings.activation_budget)
         if self.settings.compile:
             self.compiled = compile_blocks(learner)
+
+    def before_step(self, learner: nn.Module, images_seen: int) -> None:
+        """What depends on how far the run is: whether tokens pass blocks by. Blocks that are compiled keep their graphs."""
+        if self._route is not None:
+            on = self.settings.routing.on(images_seen, images=self.settings.images)
+            route_tokens(learner, self._route if on else None)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
@@ -97,6 +109,12 @@ class Speed:
         chosen = self.kernel.lines() if self.kernel else []
         if self.settings.activation_memory != "none":
             chosen.append(f"activations: {self.settings.activation_memory}")
+        if self._route is not None:
+            routing = self.settings.routing
+            chosen.append(
+                f"routing: {routing.share:g} of the picture's tokens pass blocks {routing.first} to {routing.last} by, until the "
+                f"last {routing.dense_share:g} of the run; FLOP are counted as if none did"
+            )
         if self.compiled:
             chosen.append(f"compiled: {self.compiled.blocks} blocks, one by one; the first steps wait for the compiler")
         if self.eight_bit:
