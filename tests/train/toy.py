@@ -74,6 +74,12 @@ class Steps:
         place = {"step": self.plan.step - 1, "places": part.places}
         return Batch(latents, Conditioning({"text": text}), part.uids, part.visits, self.batch, **place)
 
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def values(self) -> dict[str, float]:
+        return {}
+
     def state_dict(self) -> dict:
         return self.plan.state_dict()
 

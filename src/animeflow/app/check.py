@@ -72,8 +72,8 @@ def check_values(config: Mapping[str, Any]) -> None:
     build(Limits, config["catalogue"]["limits"], where="catalogue.limits")
     build(Budget, config["evaluate"]["oracle_budget"], where="evaluate.oracle_budget")
     train_settings(config)
-    for key in ("batch", "micro_batch", "chunks_per_step"):
-        _at_least(load[key], 1, f"data.loader.{key}")
+    for key in ("batch", "micro_batch", "chunks_per_step", "threads"):
+        _at_least(load.get(key, 1), 1, f"data.loader.{key}")
     _one_of(load["texts"], ("cached", "live"), "data.loader.texts")
     if not isinstance(load.get("group_lengths", True), bool):
         raise ConfigError(f"{load['group_lengths']} is not true or false", where="data.loader.group_lengths")

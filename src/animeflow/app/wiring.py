@@ -250,4 +250,13 @@ def loader(config: Config, assemble: Any, *, codec: str, rank: int, world: int, 
     drawn = assemble.assemble if isinstance(assemble, Substituting) else assemble
     # The length of a live caption is known when it was encoded, and that is too late to sort by it.
     length = drawn.text_length if node.get("group_lengths", True) and not drawn.live else None
-    return Loader(plan, assemble, micro_batch=node["micro_batch"], rank=rank, world=world, pin=pin, length=length)
+    return Loader(
+        plan,
+        assemble,
+        micro_batch=node["micro_batch"],
+        rank=rank,
+        world=world,
+        threads=node.get("threads", 2),
+        pin=pin,
+        length=length,
+    )

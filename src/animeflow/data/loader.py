@@ -78,6 +78,19 @@ class Loader:
         self._plan.load_state_dict(state)
         self._state = self._plan.state_dict()
 
+    def close(self) -> None:
+        """Nothing more will be asked for: whoever waits for a store that does not answer gives up at once."""
+        self._assemble.index.close()
+
+    def values(self) -> dict[str, float]:
+        """What reading took so far, for log lines: empty where all lies on this machine and nothing was replaced."""
+        traffic, broken = self._assemble.index.place.traffic, getattr(self._assemble, "broken", 0)
+        values = {"data/replaced_images": float(broken)} if broken else {}
+        if traffic.requests:
+            values |= {"data/requests": float(traffic.requests), "data/retries": float(traffic.retries)}
+            values["data/seconds_waited_for_retries"] = traffic.seconds_waited
+        return values
+
     def wait_share(self) -> float:
         """Share of the time since the last call that was spent waiting for data."""
         now = time.perf_counter()

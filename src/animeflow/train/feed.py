@@ -31,6 +31,12 @@ class Steps(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
+    def close(self) -> None:
+        """Nothing more will be asked for: a reader that waits for somebody gives up."""
+
+    def values(self) -> dict[str, float]:
+        """What reading says of itself, for log lines."""
+
 
 @dataclass(frozen=True)
 class Fed:

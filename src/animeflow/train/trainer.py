@@ -262,7 +262,7 @@ class Trainer:
             self._handle(self._later.drain())
         if self.progress.due("line", self.settings.log_every_images) or self.finished:
             rates = {name: peak * self._factor for name, peak in self.peak_rates.items()}
-            self.books.line(self.progress, self._norm, {**rates, **self.speed.values()})
+            self.books.line(self.progress, self._norm, rates | self.speed.values() | self.steps.values())
             self.speed.warmed_up()
         wishes, self._wishes = self._wishes, set()
         with self.books.telemetry.paused(), self.watchdog.phase("samples, validation and checkpoint"):
@@ -272,6 +272,8 @@ class Trainer:
             if self.finished or due or wishes & {"stop", "checkpoint"}:
                 self.save(last=self.finished or "stop" in wishes)
         self.stopped = "stop" in wishes and not self.finished
+        if self.over:
+            self.steps.close()  # the feed has read on, and may wait for a store that is away
         if self.stopped:
             log.warning("asked to stop: all is saved at %s images", f"{self.progress.images_seen:,}")
         elif "pause" in wishes:

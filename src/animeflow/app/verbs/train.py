@@ -25,12 +25,12 @@ FREE = (
     *("sample.", "export.", "evaluate.", "catalogue.", "toonworld."),
     *("data.shard.", "data.bucket.", "data.codec.", "data.remote."),
     *("data.cache.batch_size", "data.loader.micro_batch", "data.loader.preload"),
-    *("data.loader.group_lengths", "data.loader.broken"),
+    *("data.loader.group_lengths", "data.loader.broken", "data.loader.threads"),
     *("set", "run"),
 )
 # Of `train` these change a weight, and the rest does not.
 BOUND = (
-    *("train.images", "train.precision", "train.clip", "train.fp8", "train.ema.sigma_rels"),
+    *("train.images", "train.precision", "train.clip", "train.fp8", "train.ema.sigma_rels", "train.routing"),
     *("train.guard.nonfinite", "train.guard.spike", "train.guard.z", "train.guard.window"),
 )
 
