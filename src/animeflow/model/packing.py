@@ -1,7 +1,7 @@
 """Token rows in groups of one length, there and back without waiting. Knows tensors and devices; knows no encoder.
 
-A group is computed without padding, so a row costs what it is long. The host waits for a device only to hand out what it gave, and
-later than it asked: while it looks at one group, the device works on the next.
+Rows of one length need no padding, and so a row costs what it is long. The host waits for a device only to hand out what it gave,
+and later than it asked: while it looks at one group, the device works on the next.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from torch import Tensor
 Take = Callable[[Tensor], None]
 
 
-def groups(lengths: Sequence[int], *, most: int) -> list[list[int]]:
+def groups(lengths: Sequence[int], *, most: int, step: int = 1) -> list[list[int]]:
     """Places of rows in groups of one length, each of at most `most` rows. The longest come first: what they needed of a device's
-    memory serves the shorter ones. Within a length the order is that of `lengths`."""
+    memory serves the shorter ones. Within a length the order is that of `lengths`. With a `step`, lengths that round up to the same
+    multiple of it are one."""
     by_length: dict[int, list[int]] = defaultdict(list)
     for place, length in enumerate(lengths):
-        by_length[length].append(place)
+        by_length[-(-length // step)].append(place)
     return [
         places[start : start + most]
         for _, places in sorted(by_length.items(), reverse=True)
