@@ -64,7 +64,3 @@ def test_a_learner_that_does_not_route_is_refused_before_the_run() -> None:
 def test_shares_are_shares(wrong) -> None:
     with pytest.raises(ConfigError, match="share"):
         Routing(**wrong)
-
-
-def test_settings_take_the_node_of_a_config() -> None:
-    assert Settings(images=1, routing={"share": 0.25}).routing == Routing(share=0.25)

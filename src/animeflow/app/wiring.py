@@ -128,12 +128,13 @@ def recipe(config: Config, *, patch: int) -> Callable[[Any], Any]:
 
 def train_settings(config: Config) -> Any:
     """`train.settings.Settings`, with the nodes `ema` and `guard` in it."""
-    from ..train.settings import Averages, Guard, Settings
+    from ..train.settings import Averages, Guard, Routing, Settings
 
     node = config["train"]
     nested = {
         "ema": build(Averages, {**node["ema"], "sigma_rels": tuple(node["ema"]["sigma_rels"])}, where="train.ema"),
         "guard": build(Guard, node["guard"], where="train.guard"),
+        "routing": build(Routing, node["routing"], where="train.routing"),
     }
     flat_values = {k: v for k, v in node.items() if k in Settings.__dataclass_fields__ and k not in nested}
     return build(Settings, flat_values, where="train", **nested)

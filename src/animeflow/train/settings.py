@@ -148,8 +148,6 @@ class Settings:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.routing, Routing):  # the node of a config, as it is
-            object.__setattr__(self, "routing", Routing(**self.routing))
         if self.precision == "fp16":
             raise ConfigError(
                 "precision fp16 is not offered",

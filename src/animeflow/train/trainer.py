@@ -218,6 +218,7 @@ class Trainer:
 
     def step(self, micro_batches: list[Batch]) -> tuple[list[LossReport], Totals, Verdict]:
         """One optimizer step: every phase of the recipe over every micro-batch."""
+        self.speed.before_step(self.learner, self.progress.images_seen)
         reports: list[LossReport] = []
         for phase in self.recipe.phases():
             for i, batch in enumerate(micro_batches):

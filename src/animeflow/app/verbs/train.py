@@ -191,8 +191,8 @@ def _hooks(config: Mapping[str, Any], fam: Any, calm: Any, micro_batch: int) -> 
 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a continued run must share with its beginning."""
-    # A run of constant rate is the same run whatever its length; one that decays towards its end is not.
-    constant = config["optim"]["schedule"]["kind"] == "constant"
+    # A run of constant rate is the same run whatever its length; one that decays, or ends its routing, towards its end is not.
+    constant = config["optim"]["schedule"]["kind"] == "constant" and not config["train"]["routing"]["share"]
     bound = tuple(name for name in BOUND if not (constant and name == "train.images"))
     return {
         key: value
