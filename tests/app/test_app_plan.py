@@ -170,7 +170,7 @@ def test_a_price_of_ones_own_goes_before_the_file() -> None:
 
 def kinds(**changes: Any) -> dict[str, float]:
     found = memory.Activations(Bucket(1024, 1024), picture=2**30, copies=0.5 * 2**30)
-    options = {"shards": 1, "world": 1, "micro_batch": 4, "optimizer": "adamw", "averages": 2, "low": True}
+    options = {"shards": 1, "micro_batch": 4, "optimizer": "adamw", "averages": 2, "low": True}
     learner = memory.Counted(parameters=2**30, trainable=2**29, block=2**20)
     return memory.by_kind(learner, found, **{**options, "reserve_gib": 1.5, **changes})
 
@@ -180,11 +180,10 @@ def test_memory_is_counted_by_kind() -> None:
         "weights, float32": 4, "gradients, float32": 2, "moments of the optimizer": 4, "averages, 2": 4,
         "bf16 copy of the weights": 0.5, "activations of 4 pictures": 4, "reserve": 1.5,
     }  # fmt: skip
-    assert kinds(world=2)["buckets of gradients"] == 2
 
 
 def test_sharding_divides_what_every_process_holds_and_nothing_else() -> None:
-    whole, shared = kinds(), kinds(shards=8, world=8)
+    whole, shared = kinds(), kinds(shards=8)
     for name in ("weights, float32", "gradients, float32", "moments of the optimizer", "averages, 2"):
         assert shared[name] == whole[name] / 8
     for name in ("activations of 4 pictures", "reserve"):
@@ -208,7 +207,7 @@ def test_large_is_8_billion_and_its_memory_is_told_for_8_gpus() -> None:
     assert round(learner.trainable / 1e9, 3) == 8.057
     found = memory.Activations(Bucket(1024, 1024), picture=0, copies=0)
     told = memory.by_kind(
-        learner, found, shards=8, world=8, micro_batch=1, optimizer="adamw", averages=2, low=True, reserve_gib=0
+        learner, found, shards=8, micro_batch=1, optimizer="adamw", averages=2, low=True, reserve_gib=0
     )
     states = sum(size for name, size in told.items() if name != "blocks put together")
     assert states * 2**30 == pytest.approx(8.0566e9 * 24 / 8, rel=1e-3), "weights, gradients, two moments, two averages"

@@ -92,7 +92,6 @@ def by_kind(
     found: Activations,
     *,
     shards: int,
-    world: int,
     micro_batch: int,
     optimizer: str,
     averages: int,
@@ -103,7 +102,6 @@ def by_kind(
 
     Args:
         shards: processes that hold one copy together; 1 is a whole copy each.
-        world: processes in all.
         low: compute in bf16.
     """
     kinds = {
@@ -116,7 +114,6 @@ def by_kind(
         kinds["blocks put together"] = 2 * (2 if low else 4) * learner.block
     else:
         kinds["bf16 copy of the weights"] = found.copies
-        kinds["buckets of gradients"] = 4 * learner.trainable if world > 1 else 0  # DDP's
     kinds[f"activations of {micro_batch} pictures"] = found.picture * micro_batch
     kinds["reserve"] = reserve_gib * GIB
     return {name: size / GIB for name, size in kinds.items() if size}

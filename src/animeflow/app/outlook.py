@@ -39,7 +39,6 @@ def _memory(config: Config, fam: Any, found: Activations, machines: Machines) ->
             counted(fam),
             found,
             shards=shards,
-            world=config["train"]["processes"] or 1,
             micro_batch=micro,
             optimizer=config["optim"]["kind"],
             averages=len(settings.ema.sigma_rels),
@@ -59,6 +58,8 @@ def _memory(config: Config, fam: Any, found: Activations, machines: Machines) ->
         for name, gpu in machines.gpus.items():
             words = (_fits(column, found, gpu.memory_gib, config) for column in columns.values())
             rows[f"{name}, {gpu.memory_gib:g} GiB"] = "".join(f"{word:>{width}}" for word in words)
+        micro = config["data"]["loader"]["micro_batch"]
+        rows[f"as set, {micro} at once"] = _verdict(columns, machines.gpus)
     smallest = min(bucket_plan(config).buckets, key=lambda bucket: bucket.pixels)
     # Linear in tokens: attention keeps what goes in and comes out, never a row for every pair.
     large = times * found.picture / 2**30
@@ -93,6 +94,18 @@ def _fits(column: Mapping[str, float], found: Activations, memory_gib: float, co
     share //= config["train"]["processes"] or 1
     legal = [size for size in range(1, share + 1) if share % size == 0 and size <= room]
     return f"{max(legal)} at once" if legal else "too large"
+
+
+def _verdict(columns: Mapping[str, Mapping[str, float]], gpus: Mapping[str, Any]) -> str:
+    """Where the settings fit as they are; what to change where they fit nowhere, or on some GPU only."""
+    fit = [
+        f"{gpu} ({way})"
+        for gpu, facts in gpus.items()
+        for way, column in columns.items()
+        if sum(column.values()) <= facts.memory_gib
+    ]
+    where = f"fits {', '.join(fit)}" if fit else "fits none of these GPUs"
+    return f"{where}; elsewhere data.loader.micro_batch=N from above, train.sharding=fsdp2, or train.activation_memory=full"
 
 
 def _how(settings: Any) -> str:

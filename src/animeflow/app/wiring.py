@@ -152,6 +152,25 @@ def optim(config: Config) -> tuple[Any, Any]:
     return choose({"adamw": AdamW, "muon": Muon}, node, where="optim"), schedule
 
 
+def _require_set(config: Config) -> None:
+    """Raises ConfigError where the codec is missing because the whole set is, or because it lies in a store."""
+    from ..data.place import is_url
+
+    if is_url(str(config["set"])):
+        raise ConfigError(
+            "a codec is read from this machine, and this set lies elsewhere",
+            where="model.codec",
+            do="copy the codec here and give model.codec=FOLDER",
+        )
+    if not Path(config["set"]).exists():
+        raise ConfigError(
+            "there is no set here",
+            where=str(config["set"]),
+            why="name=... names the set too, unless set=... says where it is",
+            do="give set=... of the one that you made, or make one: animeflow --help shows the path",
+        )
+
+
 def family(config: Config) -> Any:
     """The family that the config names. The options `weights`, `codec` and `text` of a family name files or folders."""
     from ..model import registry
@@ -160,6 +179,7 @@ def family(config: Config) -> Any:
     make = registry.constructor(node.pop("family"))
     codec = node.get("codec")
     if codec is not None and not Path(codec).exists():
+        _require_set(config)
         raise ConfigError(
             f"there is no codec in {codec}",
             where="model.codec",
@@ -203,7 +223,7 @@ def set_of(config: Config) -> Any:
     return place_of(config["set"], build(Remote, config["data"].get("remote"), where="data.remote"))
 
 
-def assembler(config: Config, tower: Any, *, dropout: bool, pin: bool = False) -> Any:
+def assembler(config: Config, tower: Any, *, dropout: bool, pin: bool = False, device: str | None = None) -> Any:
     """What turns pictures of the cache into batches; without dropout for validation."""
     from ..data.assemble import Assembler
     from ..data.index import CacheIndex
@@ -230,6 +250,7 @@ def assembler(config: Config, tower: Any, *, dropout: bool, pin: bool = False) -
         shards=ShardSet(home / "shards") if live else None,
         policy=captions(config) if live else None,
         pin=pin,
+        device=device,
     )
     return assemble if broken == "stop" else Substituting(assemble, listed=Workspace.of(config).run / "broken.jsonl")
 
@@ -260,4 +281,5 @@ def loader(config: Config, assemble: Any, *, codec: str, rank: int, world: int, 
         threads=node.get("threads", 2),
         pin=pin,
         length=length,
+        ahead=drawn.encode_ahead if drawn.live else None,
     )

@@ -90,10 +90,10 @@ class Ledger:
 
     def table(self) -> pa.Table:
         """Columns `uid` (as in file names), `times_seen`, `z` (mean over all visits), `z_t0` .. `z_t4` (by fifth of t; null where
-        it was not seen there), `not_finite`; the highest `z` first."""
+        it was not seen there), `not_finite`; those without a finite loss first, then the highest `z`."""
         visits = self.counts.sum(1)
         z = self.scores.sum(1) / np.maximum(visits, 1)
-        order = np.argsort(-z, kind="stable")
+        order = np.lexsort((-z, -self.bad))
         columns: dict[str, Any] = {
             "uid": pa.array(_keys(self.uids[order])),
             "times_seen": pa.array(self.seen[order]),

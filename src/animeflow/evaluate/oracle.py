@@ -157,6 +157,13 @@ class Oracle:
         oracle of another world would answer with words that no prompt asks for."""
         folder = Path(folder)
         rebuild = "train it again: animeflow oracle"
+        if not folder.is_dir():
+            raise DataError(
+                "there is no oracle here",
+                where=str(folder),
+                why="it reads back what a drawn picture shows, which adherence is measured by",
+                do="train it by 'animeflow oracle' with the same experiment=..., or go without: evaluate.oracle=null",
+            )
         try:
             facts = read_json(folder / "oracle.json")
             if facts["sha256"] != sha256_file(folder / "oracle.safetensors"):

@@ -23,6 +23,12 @@ ROW = 3  # spikes in a row after which a run goes back: single ones come from he
 FEW = 10  # skipped steps that are allowed whatever their share
 
 
+ADVICE = (
+    "look at the pictures named there. A lower optim.lr is another run: export this one, or an older checkpoint of it, and start "
+    "a new name= from that with model.weights=...; or resume with train.guard.spike=rollback, or more train.guard.max_share"
+)
+
+
 class Diverged(AnimeflowError):
     """The run cannot go on by itself."""
 
@@ -49,13 +55,14 @@ class Incidents:
     def __init__(self, folder: Path, settings: Guard, parallel: Parallel) -> None:
         self.path = folder / "incidents.jsonl"
         self.settings, self._parallel = settings, parallel
-        self.in_a_row: list[int] = []  # steps of the spikes since the last good one
+        self.in_a_row: list[int] = []  # steps that went wrong since the last good one
+        self._left_out = 0  # of them
 
     def handle(self, note: Note, report: Tensor, progress: Progress) -> bool:
         """Whether the run has to go back to an earlier checkpoint. Raises Diverged where it must not go on."""
         kind, z_loss, z_norm, loss, norm = report.tolist()
         if kind == GOOD:
-            self.in_a_row = []
+            self.in_a_row, self._left_out = [], 0
             return False
         bad = kind == NONFINITE
         policy = self.settings.nonfinite if bad else self.settings.spike
@@ -68,13 +75,19 @@ class Incidents:
                 why="train.guard.nonfinite=stop",
                 do="look at the pictures named there; train.guard.nonfinite=skip leaves such steps out and goes on",
             )
+        self.in_a_row.append(note.step)
+        back = self.settings.spike == "rollback" and len(self.in_a_row) >= ROW
         if skipped:
             progress.skipped_steps += 1
-            self._require_few(progress)
-        if bad:
-            return False
-        self.in_a_row.append(note.step)
-        return policy == "rollback" and len(self.in_a_row) >= ROW
+            self._left_out += 1
+            if not back:
+                self._require_few(progress)
+        return back
+
+    @property
+    def troubled(self) -> bool:
+        """Step after step is left out: the weights may be ruined already."""
+        return self._left_out >= ROW
 
     def _tell(self, note: Note, *, bad: bool, skipped: bool, z: float, loss: float, norm: float) -> None:
         values = note.loss_B.double().cpu()
@@ -88,18 +101,20 @@ class Incidents:
         pictures.sort(key=lambda picture: (picture["loss"] is not None, -(picture["loss"] or 0.0)))
         if not self._parallel.is_main:
             return
-        what = (
-            "has a loss or gradient that is no number"
-            if bad
-            else f"is a spike, {z:.0f} deviations above what was expected"
-        )
+        culprits = [picture for picture in pictures if picture["loss"] is None]
+        if culprits:
+            what = f"has no finite loss for {len(culprits)} of {len(pictures)} pictures"
+        elif bad:
+            what = "has a gradient that is no number"
+        else:
+            what = f"is a spike, {z:.0f} deviations above what was expected"
         log.warning(
             "step %d %s and is %s; pictures: %s", note.step, what, "skipped" if skipped else "taken all the same",
-            ", ".join(picture["uid"] for picture in pictures),
+            ", ".join(picture["uid"] for picture in culprits or pictures),
         )  # fmt: skip
         line = {
             "step": note.step, "images": note.images_seen, "kind": "not finite" if bad else "spike", "skipped": skipped,
-            "z": _plain(z), "loss": _plain(loss), "grad_norm": _plain(norm), "pictures": pictures,
+            "z": None if bad else _plain(z), "loss": _plain(loss), "grad_norm": _plain(norm), "pictures": pictures,
         }  # fmt: skip
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,12 +129,12 @@ class Incidents:
                 f"{progress.skipped_steps} of {progress.step} steps were skipped",
                 where=str(self.path),
                 why=f"more than {FEW} and more than train.guard.max_share={self.settings.max_share:g} of all",
-                do="lower optim.lr, look at the pictures named there, then resume",
+                do=ADVICE,
             )
 
     def rewind(self, images_seen: int) -> None:
         """Drop the lines past a resumed checkpoint: those steps are done again."""
-        self.in_a_row = []
+        self.in_a_row, self._left_out = [], 0
         if not self._parallel.is_main or not self.path.is_file():
             return
         lines = self.path.read_text().splitlines()

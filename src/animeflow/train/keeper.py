@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..core.errors import ConfigError
 from . import checkpoint, run_state
 from .checkpoint import Checkpoints, SaveFailed
-from .incidents import Diverged
+from .incidents import ADVICE, Diverged
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -42,7 +42,6 @@ class Keeper:
             self._tell(error, last=last)
         if last:
             self.finish(last=True)
-        trainer.panel.event(f"checkpoint at {trainer.progress.images_seen:,} images")
 
     def finish(self, *, last: bool = False) -> None:
         """Wait until what was begun is on disk."""
@@ -55,16 +54,21 @@ class Keeper:
         if last:
             raise error
         log.error("a checkpoint is not there, training goes on: %s", error)
-        self._trainer.panel.event("a checkpoint failed, see the log")
+        self._trainer.panel.event("a checkpoint failed")
 
     def _after(self, folder: Path) -> None:
-        """On the main process, beside training: the ledger of what this checkpoint has seen."""
+        """On the main process, beside training, when a checkpoint is whole: the ledger of what it has seen."""
+        self._trainer.panel.event(f"checkpoint at {int(folder.name):,} images")
+        self._write_ledger(folder)
+
+    def _write_ledger(self, folder: Path) -> None:
         if self._trainer.books.keeps_ledger:
             self._trainer.books.write_ledger(checkpoint.load(folder, ["ledger"])[0]["ledger"])
 
     def resume(self) -> bool:
         """Continue from the newest checkpoint that verifies; False when there is none. Raises ConfigError when it is of another
         run, naming every setting that differs."""
+        self._trainer.claim.take()
         trainer, folder = self._trainer, self.checkpoints.resume_from()
         if folder is None:
             self._forget()
@@ -72,13 +76,14 @@ class Keeper:
         run_state.require_same_run(checkpoint.load_state(folder)["identity"], trainer.identity, folder)
         run_state.restore(trainer, folder)
         if trainer.parallel.is_main:
-            self._after(folder)  # a process that died between the checkpoint and the ledger left an older one
+            self._write_ledger(folder)  # a process that died between the checkpoint and the ledger left an older one
         log.info("resumed from %s", folder)
         return True
 
     def start_anew(self) -> None:
         """Begin at no images in a folder without checkpoints. Raises ConfigError when there are some: two runs in one folder would
         mix their lines and throw away each other's checkpoints."""
+        self._trainer.claim.take()
         folders = checkpoint.list_folders(self._root)
         if folders:
             raise ConfigError(
@@ -105,7 +110,7 @@ class Keeper:
                 f"the run has gone back {progress.rollbacks} times already",
                 where=str(incidents.path),
                 why=f"train.guard.rollbacks={trainer.settings.guard.rollbacks}",
-                do="lower optim.lr, look at the pictures named there, then resume",
+                do=ADVICE,
             )
         self.finish()
         folder = self.checkpoints.resume_from(before=first * trainer.steps.batch + 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
@@ -24,6 +25,8 @@ from ..core.errors import ConfigError
 from ..model.protocol import Backbone
 from .peers import Peers
 from .settings import Settings
+
+log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 24 * 3600.0
 
@@ -47,6 +50,10 @@ class Parallel:
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.precision = settings.precision
         self.kind, self.replicas = _resolve(*wish, self.world)
+        if self.world == 1 and wish[0] in ("fsdp2", "hsdp"):
+            log.warning(
+                "one process was started, so nothing is sharded although %s is asked for: see docs/launch", wish[0]
+            )
         self._peers = Peers(timeout_seconds=PATIENCE_SECONDS)
 
     @property

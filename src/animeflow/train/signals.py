@@ -47,3 +47,4 @@ class Signals:
         if self.received is signal.SIGINT and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
+        log.info("%s: all is saved after the step under way (the first one may still be compiling)", self.received.name)

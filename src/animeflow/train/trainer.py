@@ -29,6 +29,7 @@ from ..optim.schedule import Schedule
 from ..recipe.protocol import LossReport, Recipe
 from . import outcome
 from .books import Books
+from .claim import Claim
 from .feed import Fed, Feed, Steps
 from .guard import Guard, Verdict
 from .incidents import Incidents, Note
@@ -105,6 +106,7 @@ class Trainer:
         self.guard = Guard(settings.guard, self.device)
         self.incidents = Incidents(folder, settings.guard, self.parallel)
         self.identity = dict(identity or {})
+        self.claim = Claim(folder, mine=self.parallel.is_main)
         self.keeper = Keeper(self)
         self.snapshots = Snapshots(folder / "snapshots", settings.ema, total_images=settings.images)
         self.panel = panel or Panel(total_images=settings.images, mode="lines", title="training")
@@ -133,6 +135,7 @@ class Trainer:
         """Train to the end, from wherever `resume` put us, or until a signal or a key asks for a stop: see `exit_code`."""
         for line in (*groups.tell(self.learner, self.optimizer.param_groups), *self.speed.lines()):
             log.info("%s", line)
+        self.claim.take()
         try:
             with ExitStack() as stack:
                 stack.enter_context(self.signals)
@@ -144,6 +147,8 @@ class Trainer:
         except BaseException as error:
             outcome.write(self.folder, outcome.of(error), self.progress, rank=self.parallel.rank, error=error)
             raise
+        finally:
+            self.claim.release()
         if self.parallel.is_main:
             reason = outcome.FINISHED if self.finished else outcome.PREEMPTED
             outcome.write(self.folder, reason, self.progress, exit_code=self.exit_code)
@@ -270,14 +275,19 @@ class Trainer:
             self._run_hooks(asked="sample" in wishes)
             self.snapshots.keep(self.progress.images_seen, self.ema)
             due = self.progress.due("checkpoint", self.settings.checkpoint_every_images)
+            if due and self.incidents.troubled:
+                log.warning("no checkpoint while step after step is left out: it would take the place of a good one")
+                due = False
             if self.finished or due or wishes & {"stop", "checkpoint"}:
                 self.save(last=self.finished or "stop" in wishes)
         self.stopped = "stop" in wishes and not self.finished
         if self.over:
             self.steps.close()  # the feed has read on, and may wait for a store that is away
-        if self.stopped:
+        if self.over and self.progress.skipped_steps and self.parallel.is_main:
+            log.warning("%d steps were left out; see %s", self.progress.skipped_steps, self.incidents.path)
+        if self.stopped and self.parallel.is_main:
             log.warning("asked to stop: all is saved at %s images", f"{self.progress.images_seen:,}")
-        elif "pause" in wishes:
+        if "pause" in wishes and not self.over:
             self._pause()
 
     def _pause(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core import files
+from ...core.errors import ConfigError
 from ..compose import compose
 from ..jobs import job_of
 from ..wiring import use_threads
@@ -20,6 +21,8 @@ def run(
     overrides: Sequence[str], *, kind: str, against: str | None = None, rounds: int = 5, out: str | None = None
 ) -> None:
     """`animeflow.bench.KIND.run`, and what it was measured on. The JSON alone goes to stdout; what is told meanwhile to stderr."""
+    if against is not None and kind in ONE_CORE:
+        raise ConfigError(f"bench {kind} has its peers in every run", where="--against", do="leave --against out")
     config = compose(overrides)
     use_threads(1 if kind in ONE_CORE else config["train"]["threads"])
     measured = measure(config, kind=kind, against=against, rounds=rounds)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
+from ...core.errors import DataError
 from ..averaged import place_of, write_average
 from ..compose import compose_run
 from ..wiring import Workspace, use_threads
@@ -27,6 +28,8 @@ def make(config: dict[str, Any], *, sigma_rel: float, dry_run: bool = False) -> 
     from ...train import snapshots
 
     place = Workspace.of(config)
+    if not place.run.is_dir():
+        raise DataError("there is no such run", where=str(place.run), do="give the name=... or run=... of one")
     stored = snapshots.kept(place.run / "snapshots")
     profiles = [each.profile for each in stored]
     target = Profile(max(profile.images for profile in profiles), sigma_rel)

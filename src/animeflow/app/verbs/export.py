@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from ...core import files
+from ..averaged import read_average
+from ..check import KINDS
 from ..compose import compose_run
 from ..record import sampling_of
 from ..weights import trained_family
@@ -37,6 +40,9 @@ def write(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     saved |= _results(place, images)
     if isinstance(saved.get("ema"), dict):
         saved["ema"]["exported"] = node["weights"] != "trained"
+        if node["weights"] not in KINDS:  # a file of 'animeflow ema'
+            made = read_average(Path(node["weights"]))[1]
+            saved["ema"] |= {"sigma_rel": made["sigma_rel"], "made_after_the_run": Path(node["weights"]).name}
     if saved.get("images_seen") != images:  # the run went on without writing a record: its figures are of another state
         saved = {key: value for key, value in saved.items() if key not in OF_A_STATE}
     known = {field.name for field in fields(RunRecord)}

@@ -29,10 +29,7 @@ FREE = (
     *("set", "run"),
 )
 # Of `train` these change a weight, and the rest does not.
-BOUND = (
-    *("train.images", "train.precision", "train.clip", "train.fp8", "train.ema.sigma_rels", "train.routing"),
-    *("train.guard.nonfinite", "train.guard.spike", "train.guard.z", "train.guard.window"),
-)
+BOUND = (*("train.images", "train.precision", "train.clip", "train.fp8", "train.ema.sigma_rels", "train.routing"),)
 
 
 def run(overrides: Sequence[str], *, dry_run: bool = False) -> int:
@@ -82,10 +79,16 @@ def _trainer(config: dict[str, Any], *, fam: Any, overrides: Sequence[str]) -> A
     tower, codec = fam.text_tower(), fam.codec().fingerprint
     pin = node["device"] != "cpu" and _has_cuda()
     steps = loader(
-        config, assembler(config, tower, dropout=True, pin=pin), codec=codec, rank=rank, world=world, pin=pin
+        config,
+        assembler(config, tower, dropout=True, pin=pin, device=_device(pin)),
+        codec=codec,
+        rank=rank,
+        world=world,
+        pin=pin,
     )
     calm = assembler(config, tower, dropout=False)
     _require_same_pictures(home / "shards", calm.index)
+    _require_text_dtype(config, calm.index)
     trainer = Trainer(
         learner=fam.backbone(),
         recipe=recipe(config, patch=fam.patch),
@@ -235,6 +238,21 @@ def _require_same_pictures(shards: Any, index: Any) -> None:
             why="training would not see what changed since",
             do="run 'animeflow cache' with the same settings: only what changed is encoded",
         )
+
+
+def _require_text_dtype(config: Mapping[str, Any], index: Any) -> None:
+    there, asked = index.manifest["identity"].get("text_dtype", "bf16"), config["data"]["cache"]["text_dtype"]
+    if there != asked:
+        raise ConfigError(
+            f"the newest cache holds captions in {there}, and {asked} was asked for",
+            where="data.cache.text_dtype",
+            do=f"run 'animeflow cache' with data.cache.text_dtype={asked} first, or set {there} here",
+        )
+
+
+def _device(cuda: bool) -> str | None:
+    """Where live captions are encoded: the GPU of this process."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if cuda else None
 
 
 def _has_cuda() -> bool:
