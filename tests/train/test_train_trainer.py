@@ -346,6 +346,33 @@ def test_spikes_without_a_checkpoint_before_them_do_not_end_the_run_unsaved(tmp_
     assert int(checkpoint.newest(tmp_path / "checkpoints").name) == 400
 
 
+def test_steps_without_a_number_in_a_row_lead_back_too_and_keep_the_good_checkpoints(tmp_path) -> None:
+    loud = {step: float("nan") for step in (48, 49, 50)}
+    options = {"images": 480, "loud": loud}
+    rhythm = {"checkpoint_every_images": 40, "keep_checkpoints": 1}
+    run = trainer(tmp_path / "back", **options, settings={**rhythm, "guard": Guard(spike="rollback", max_share=0.5)})
+    run.run()
+    assert (run.progress.rollbacks, run.progress.passed_over) == (1, [47, 48, 49])
+
+    ruined = dict.fromkeys(range(48, 61), float("nan"))
+    run = trainer(tmp_path / "ruined", images=480, loud=ruined, settings=rhythm)
+    with pytest.raises(Diverged):
+        run.run()
+    kept = [int(folder.name) for folder in checkpoint.list_folders(tmp_path / "ruined" / "checkpoints")]
+    assert kept == [360], "none of those that came while step after step was left out"
+
+
+def test_a_folder_belongs_to_one_run_at_a_time(tmp_path) -> None:
+    first = trainer(tmp_path, images=24)
+    first.start_anew()
+    with pytest.raises(ConfigError, match=r"in use by .*process"):
+        trainer(tmp_path, images=24).resume()
+    first.run()
+    again = trainer(tmp_path, images=48)
+    assert again.resume(), "a run that has ended holds nothing"
+    again.run()
+
+
 def test_half_a_line_of_incidents_is_dropped(tmp_path) -> None:
     trainer(tmp_path, images=24, poison=2).run()
     whole = (tmp_path / "incidents.jsonl").read_text()

@@ -275,6 +275,8 @@ class Trainer:
             self._run_hooks(asked="sample" in wishes)
             self.snapshots.keep(self.progress.images_seen, self.ema)
             due = self.progress.due("checkpoint", self.settings.checkpoint_every_images)
+            if due:
+                self._handle(self._later.drain())
             if due and self.incidents.troubled:
                 log.warning("no checkpoint while step after step is left out: it would take the place of a good one")
                 due = False
