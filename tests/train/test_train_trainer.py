@@ -358,6 +358,7 @@ def test_steps_without_a_number_in_a_row_lead_back_too_and_keep_the_good_checkpo
     run = trainer(tmp_path / "ruined", images=480, loud=ruined, settings=rhythm)
     with pytest.raises(Diverged):
         run.run()
+    run.keeper.finish()  # a process that ends waits for what it began
     kept = [int(folder.name) for folder in checkpoint.list_folders(tmp_path / "ruined" / "checkpoints")]
     assert kept == [360], "none of those that came while step after step was left out"
 

@@ -99,10 +99,11 @@ class Guard:
 
 def _robust(memory: Tensor, value: Tensor, z: float) -> tuple[Tensor, Tensor, Tensor]:
     """How many robust standard deviations `value` is above the median of `memory`; that median; and `value` cut to +- z of them. 0,
-    0 and the value itself while the memory is empty. (`torch.median` and not `nanmedian`, which waits for the device.)"""
+    0 and the value itself while the memory holds too few to tell what is usual: cut to those, it would never learn what is.
+    (`torch.median` and not `nanmedian`, which waits for the device.)"""
     value = torch.nan_to_num(value, nan=0.0, posinf=0.0, neginf=0.0)
-    if not len(memory):
-        return torch.zeros_like(value), torch.zeros_like(value), value
+    if len(memory) < WARM:
+        return torch.zeros_like(value), value, value
     middle = memory.median()
     spread = MAD * (memory - middle).abs().median() + 1e-6
     return (value - middle) / spread, middle, torch.clamp(value, middle - z * spread, middle + z * spread)
