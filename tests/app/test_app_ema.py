@@ -83,6 +83,9 @@ def test_a_width_that_the_snapshots_make_badly_is_warned_of(walked, caplog, widt
 
 
 def test_no_snapshots_and_no_such_width_are_told(walked, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such run"):
+        ema.run(words(tmp_path / "run"), sigma_rel=0.07)
+    (tmp_path / "run").mkdir()
     with pytest.raises(DataError, match="kept no snapshots") as caught:
         ema.run(words(tmp_path / "run"), sigma_rel=0.07)
     assert "train.ema.snapshots" in str(caught.value.do)
