@@ -97,7 +97,7 @@ def test_a_picture_that_vanished_is_rejected_and_the_rest_goes_on(
         ("shard", "data.bucket.budget=many", ["'many' is not a whole number", "data.bucket (pixels).budget"]),
         ("shard", "data.shard.min_side=4000", ["none of 3 pictures could be used"]),
         ("cache", "model.codec=nowhere", ["no codec in nowhere", "model.codec", "animeflow codec"]),
-        ("cache", "set=nowhere", ["model.codec"]),
+        ("cache", "set=nowhere", ["there is no set here", "nowhere", "set=..."]),
         ("train", "train.imagess=10", ["did you mean 'train.images'"]),
         ("train", "optim.lr=fast", ["'fast' is not a number", "optim (adamw).lr"]),
         ("train", "train.precision=fp16", ["fp16 is not offered", "bf16"]),
