@@ -148,6 +148,7 @@ class Trainer:
             outcome.write(self.folder, outcome.of(error), self.progress, rank=self.parallel.rank, error=error)
             raise
         finally:
+            gc.unfreeze()  # else what was frozen is never taken down, and libraries call that a leak when the program ends
             self.claim.release()
         if self.parallel.is_main:
             reason = outcome.FINISHED if self.finished else outcome.PREEMPTED
