@@ -10,7 +10,7 @@ import contextlib
 import datetime
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import torch
@@ -155,13 +155,6 @@ class Parallel:
         self.wait()
         self._peers.close()
         self.accelerator.end_training()
-
-
-def on_main(parallel: Parallel, work: Callable[[], None]) -> None:
-    """Do `work` on the main process while the others wait."""
-    if parallel.is_main:
-        work()
-    parallel.wait()
 
 
 def _wish(settings: Settings) -> tuple[str, int]:
