@@ -25,7 +25,7 @@ FLOORS = [
     {"core"},
     {"flow", "image", "text", "toonworld"},
     {"catalogue", "model", "optim"},
-    {"data", "recipe", "sample", "export"},
+    {"data", "recipe", "sample", "export", "learn"},
     {"train", "evaluate"},
     {"bench"},
     {"app"},
@@ -42,13 +42,15 @@ DOORS = {  # foreign library -> the rooms, or the one module, that may import it
     "PIL": {"image", "sample"},
     "diffusers": {"model", "export"},
     "transformers": {"model", "export"},
-    "peft": {"model", "export"},
+    "peft": {"model", "export", "learn"},
     "tokenizers": {"model", "export"},
     "wandb": {"train/tracker.py"},
     "duckdb": {"catalogue"},
     "pyarrow": {"catalogue", "data"},
     "fsspec": {"data"},
-    "torchao": {"model"},
+    "torchao": {"model", "optim"},
+    "bitsandbytes": {"model", "optim"},
+    "prodigyopt": {"optim"},
 }
 TORCH_FREE = ("image", "text", "toonworld", "catalogue")  # they start fast and run in worker processes
 FAMILY_BLIND = ("flow", "recipe", "train", "data", "sample")  # they know parts by protocol only

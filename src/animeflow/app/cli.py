@@ -7,16 +7,20 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from .. import __version__
-from ..core.errors import AnimeflowError
+from ..core.errors import AnimeflowError, ConfigError
 from ..model import registry
+from .lora_commands import lora
 
 VERBS = {
     "demo": "The whole path on drawn pictures, from nothing to a report page. Start here.",
+    "doctor": "Look over this machine: torch, GPU, memory, weights, a few training steps; say what to mend and how.",
+    "lora": "Train a LoRA from a folder of pictures; check, convert, merge and resize LoRA files.",
     "toonworld": "Draw pictures with known truth into a folder.",
     "catalogue": "Read a folder, a booru dump or sidecars into a catalogue; list what was rejected and why.",
     "shard": "Cut the catalogue's pictures into buckets and write WebDataset shards.",
@@ -28,15 +32,20 @@ VERBS = {
     "sample": "Make pictures from a run, an export or a diffusers folder.",
     "export": "Write files that ComfyUI and diffusers load, and a model card.",
     "report": "Write one page that shows a run: settings, curves, pictures, adherence, cost.",
+    "show": "Say in words what a file or folder is: a LoRA, a checkpoint, an export, a base, a shard, a catalogue.",
+    "import": "Read kohya's dataset and config TOML, and write the words of the same run here.",
     "oracle": "Train the small network that reads drawn attributes back, and test it.",
     "bench": "Measure one part against a limit or a peer, both in one run, and print JSON.",
 }
+PLAIN = ("show", "import")  # verbs that take no settings
+MODULES = {"import": "import_kohya"}  # a word of Python's own
 BENCHES = ("reader", "step", "encode", "images")
 
 EPILOG = """\b
 The path:  toonworld -> catalogue -> shard -> codec -> cache -> train -> export -> sample -> report
 Settings:  every verb takes KEY=VALUE words over the files in configs/, for example
              animeflow train experiment=toonworld_tiny optim.lr=2e-4 train.images=5000
+           @FILE stands for the words of a file, one a line
 See all:   animeflow plan experiment=toonworld_tiny
 Many GPUs: accelerate launch scripts/train.py experiment=nekofantasia_0_1
 """
@@ -56,8 +65,8 @@ def execute(
     log.setup()
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading a part is told by our own lines
     try:
-        module = importlib.import_module(f"animeflow.app.verbs.{verb}")
-        code = module.run(list(overrides), **options)
+        module = importlib.import_module(f"animeflow.app.verbs.{MODULES.get(verb, verb)}")
+        code = module.run(words(overrides), **options)
     except AnimeflowError as error:
         if debug:
             traceback.print_exc()
@@ -67,6 +76,25 @@ def execute(
         click.echo("stopped; the same command goes on from the last checkpoint", err=True)
         return 130
     return int(code or 0)
+
+
+def words(overrides: Sequence[str]) -> list[str]:
+    """The words of a command line, with those of `@FILE` in its place: one a line, `#` begins a comment line.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    found: list[str] = []
+    for word in overrides:
+        if not word.startswith("@"):
+            found.append(word)
+            continue
+        path = Path(word[1:])
+        if not path.is_file():
+            raise ConfigError(f"there is no file {path}", where=word, do="give a file with one KEY=VALUE a line")
+        lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+        found += [line for line in lines if line and not line.startswith("#")]
+    return found
 
 
 class InOrder(click.Group):
@@ -87,12 +115,12 @@ def main() -> None:
 
 
 def _command(verb: str, about: str) -> click.Command:
-    def callback(overrides: tuple[str, ...], debug: bool, **own: Any) -> None:
+    def callback(debug: bool, overrides: tuple[str, ...] = (), **own: Any) -> None:
         sys.exit(execute(verb, overrides, debug=debug, **own))
 
     params: list[click.Parameter] = [
         *_options(verb),
-        click.Argument(["overrides"], nargs=-1, metavar="[KEY=VALUE]..."),
+        *([] if verb in PLAIN else [click.Argument(["overrides"], nargs=-1, metavar="[KEY=VALUE]...")]),
         click.Option(["--debug"], is_flag=True, help="Show the traceback of every error."),
     ]
     return click.Command(verb, callback=callback, params=params, help=about + _examples(verb), short_help=about)
@@ -116,6 +144,24 @@ def _options(verb: str) -> list[click.Parameter]:
             click.Option(["--out"], metavar="FILE", help="Write the JSON there too."),
         ]
     dry_run = click.Option(["--dry-run"], is_flag=True, help="Say what would be done and stop.")
+    if verb == "show":
+        return [
+            click.Argument(["path"], metavar="FILE"),
+            click.Option(["--json"], is_flag=True, help="Print JSON."),
+        ]
+    if verb == "doctor":
+        about = "A model to look over, too: a folder or file."
+        return [
+            click.Option(["--json"], is_flag=True, help="Print JSON."),
+            click.Option(["--base"], metavar="PATH", help=about),
+        ]
+    if verb == "import":
+        out = click.Option(["--out"], metavar="FILE", help="Where to write the words; NAME.words by default.")
+        return [
+            click.Argument(["files"], nargs=-1, required=True, metavar="FILE.toml..."),
+            out,
+            click.Option(["--base"], metavar="PATH", help="The model, in place of the one that the file names."),
+        ]
     if verb == "ema":
         about = "Width of the average as a share of the run: 0.01 to 0.25."
         return [click.Option(["--sigma-rel"], type=float, required=True, help=about), dry_run]
@@ -148,6 +194,12 @@ def _examples(verb: str) -> str:
         "export": ["animeflow export name=toonworld export.dtype=bf16"],
         "report": ["animeflow report name=toonworld"],
         "oracle": ["animeflow oracle"],
+        "doctor": ["animeflow doctor", "animeflow doctor --base models/stable-diffusion-3.5-medium --json"],
+        "show": ["animeflow show my_lora.safetensors", "animeflow show runs/toonworld"],
+        "import": [
+            "animeflow import dataset.toml config.toml --out mine.words",
+            "animeflow plan @mine.words",
+        ],
         "ema": ["animeflow ema name=toonworld --sigma-rel 0.07"],
         "bench": [
             "animeflow bench reader",
@@ -159,7 +211,7 @@ def _examples(verb: str) -> str:
 
 
 for _verb, _about in VERBS.items():
-    main.add_command(_command(_verb, _about))
+    main.add_command(lora(execute) if _verb == "lora" else _command(_verb, _about))
 
 if __name__ == "__main__":
     main()

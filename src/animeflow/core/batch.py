@@ -25,6 +25,9 @@ class Batch:
         places: place of every image among the `global_count` of its step, equal whatever the number of processes; empty where
             nothing asks for it.
         draws: what the recipe drew for these images ahead of the loop; empty until it did.
+        masks: `[B, 1, h, w]` in [0, 1], how much of every latent cell counts; None where all of them do.
+        prior: the same pictures' captions as the untrained model would read them (the class in place of the trigger), for a recipe
+            that keeps what the model knew; None where nothing asks for it.
     """
 
     latents: Tensor
@@ -35,6 +38,8 @@ class Batch:
     step: int = 0
     places: tuple[int, ...] = ()
     draws: Mapping[str, Tensor] = field(default_factory=dict)
+    masks: Tensor | None = None
+    prior: Conditioning | None = None
 
     def __len__(self) -> int:
         return self.latents.shape[0]
@@ -46,6 +51,8 @@ class Batch:
             latents=self.latents.to(device, non_blocking=True),
             conditioning=self.conditioning.to(device),
             draws={name: tensor.to(device, non_blocking=True) for name, tensor in self.draws.items()},
+            masks=None if self.masks is None else self.masks.to(device, non_blocking=True),
+            prior=None if self.prior is None else self.prior.to(device),
         )
 
     def pinned(self) -> Batch:
@@ -53,6 +60,12 @@ class Batch:
         return replace(
             self,
             latents=self.latents.pin_memory(),
-            conditioning=Conditioning({name: tensor.pin_memory() for name, tensor in self.conditioning.items()}),
+            conditioning=_pinned(self.conditioning),
             draws={name: tensor.pin_memory() for name, tensor in self.draws.items()},
+            masks=None if self.masks is None else self.masks.pin_memory(),
+            prior=None if self.prior is None else _pinned(self.prior),
         )
+
+
+def _pinned(conditioning: Conditioning) -> Conditioning:
+    return Conditioning({name: tensor.pin_memory() for name, tensor in conditioning.items()})

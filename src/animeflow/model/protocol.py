@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.conditioning import Conditioning
+from .dialect import Dialect
 from .work import Work
 
 TextRow = Mapping[str, Tensor]
@@ -156,6 +157,7 @@ class Family(Protocol):
     patch: int  # latent cells per token, along one side
     defaults: SamplingDefaults
     model_spec: Mapping[str, str]  # for file headers: `architecture`, `implementation` of the Model Metadata Standard
+    lora_targets: Mapping[str, tuple[str, ...]]  # presets of layers by name: patterns (`*` for anything) of `lora_layers`
     text_settings: tuple[str, ...]  # constructor options that change text features: recorded with a run and its exports
 
     @staticmethod
@@ -174,6 +176,13 @@ class Family(Protocol):
     def text_tower(self) -> TextTower: ...
 
     def layouts(self) -> Mapping[str, Layout]: ...
+
+    def lora_layers(self, backbone: nn.Module) -> Mapping[str, str]:
+        """Every linear layer that a LoRA may be added to: its name in `export_state` without `.weight` -> its module's name in
+        `backbone`, which may be the `outline`."""
+
+    def dialects(self) -> Mapping[str, Dialect]:
+        """The ways to name a LoRA's tensors by name; the first is the one that most programs read."""
 
     def sizes(self) -> Sequence[PartSize]:
         """Parameter counts without allocating memory (meta device)."""
