@@ -9,13 +9,14 @@ from typing import Any
 
 from ..core.errors import ConfigError, did_you_mean
 from .build import build
+from .learner import lora_settings
 from .wiring import train_settings
 
 # Nodes that a constructor reads: it is their schema, and they may hold options that no file of configs/ names.
 CONSTRUCTED = (
     *("toonworld", "catalogue.limits", "catalogue.source", "data.bucket", "data.shard", "data.cache", "data.codec"),
     *("text", "model", "optim", "recipe.density", "recipe.shift", "recipe.weight", "evaluate.oracle_budget"),
-    *("data.loader.encoder_dropout", "data.remote"),
+    *("data.loader.encoder_dropout", "data.remote", "learn"),
 )
 
 KINDS = ("ema", "trained")  # of weights: the average that a run uses, and the trained ones
@@ -72,6 +73,7 @@ def check_values(config: Mapping[str, Any]) -> None:
     build(Limits, config["catalogue"]["limits"], where="catalogue.limits")
     build(Budget, config["evaluate"]["oracle_budget"], where="evaluate.oracle_budget")
     train_settings(config)
+    lora_settings(config)
     for key in ("batch", "micro_batch", "chunks_per_step", "threads"):
         _at_least(load.get(key, 1), 1, f"data.loader.{key}")
     _one_of(load["texts"], ("cached", "live"), "data.loader.texts")

@@ -11,10 +11,15 @@ from typing import Any
 from ..core.errors import ConfigError, did_you_mean
 from ..core.files import read_json
 from ..evaluate.run_folder import flat
+from ..learn.settings import UNSUPPORTED
 from .check import check_keys
+from .learner import unsupported
 
-# Maps whose keys only the chosen family knows, so that no file of configs/ names them: any key may be set in them.
-OPEN = ("data.loader.encoder_dropout", "data.remote.options", "optim.rates")
+# Maps whose keys only the chosen family knows or a person chooses, so that no file of configs/ names them: any key may be set in them.
+OPEN = (
+    *("data.loader.encoder_dropout", "data.loader.repeats", "data.remote.options", "optim.rates"),
+    *("text.concepts", "catalogue.source.concepts"),
+)
 
 __all__ = ["choices", "compose", "compose_run", "config_folder", "flat", "flat_keys"]
 
@@ -133,6 +138,8 @@ def _explained(error: Exception, overrides: Sequence[str], folder: Path) -> Conf
     text = str(error)
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
+        if key == "learn" and value in UNSUPPORTED:
+            return unsupported(value)
         if (folder / key).is_dir() and value not in choices(folder, key):
             known = choices(folder, key)
             return ConfigError(

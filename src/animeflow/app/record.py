@@ -25,13 +25,16 @@ class RecordKeeper:
 
     name = "record"
 
-    def __init__(self, config: Mapping[str, Any], fam: Any, steps: Any, assemble: Any) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], fam: Any, steps: Any, assemble: Any, learn: Mapping[str, Any] | None = None
+    ) -> None:
         self.config, self.fam, self.steps, self.assemble = config, fam, steps, assemble
+        self.learn = dict(learn or {"kind": "everything"})
         self.every_images = config["train"]["checkpoint_every_images"]
 
     def __call__(self, trainer: Any) -> Mapping[str, float]:
         if trainer.parallel.is_main and trainer.progress.images_seen:
-            record = record_of(self.config, trainer, self.fam, self.steps, self.assemble)
+            record = record_of(self.config, trainer, self.fam, self.steps, self.assemble) | {"learn": self.learn}
             files.write_json(Workspace.of(self.config).run / "record.json", record)
         return {}
 

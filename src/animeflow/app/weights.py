@@ -10,6 +10,7 @@ from ..core.errors import ConfigError, DataError
 from ..model import registry
 from .averaged import read_average
 from .check import KINDS, require_weights
+from .learner import base_identity, learner
 from .source import Export, require_source
 from .wiring import Workspace, family
 
@@ -57,9 +58,25 @@ def trained_family(config: Mapping[str, Any], *, which: str = "ema") -> tuple[An
     elif which not in KINDS:
         averages, seen = _averages(Path(which), tensors[state["average"]])
         weights |= averages
-    check_state(fam.backbone().state_dict(), weights, where=str(Workspace.of(config).run))
-    fam.backbone().load_state_dict(weights)
+    learns = learner(config, fam)
+    expected = learns.module.state_dict()
+    if learns.on_base:
+        _require_same_base(config, state["identity"])
+        expected = {name: p for name, p in learns.module.named_parameters() if p.requires_grad}
+    check_state(expected, weights, where=str(Workspace.of(config).run))
+    learns.module.load_state_dict(weights, strict=not learns.on_base)
     return fam, seen
+
+
+def _require_same_base(config: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Additions belong to the very weights that they were trained on."""
+    if identity.get("base") != base_identity(config):
+        raise ConfigError(
+            "the base is not the one that this LoRA was trained on",
+            where="model.weights",
+            why=f"the files at {config['model'].get('weights')} have changed, or are others",
+            do="restore them, or give model.weights=... of the base; 'animeflow sample sample.loras=[FILE]' adds a LoRA to any base",
+        )
 
 
 def _require_same_parts(fam: Any, identity: Mapping[str, Any]) -> None:

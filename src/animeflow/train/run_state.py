@@ -25,13 +25,20 @@ if TYPE_CHECKING:
 def tensors(trainer: Trainer) -> dict[str, Mapping[str, Tensor]]:
     """Groups of tensors as they are: shared memory, DTensors where they are sharded."""
     groups: dict[str, Mapping[str, Tensor]] = {
-        "learner": trainer.learner.state_dict(),
+        "learner": _learner(trainer),
         "optimizer": flatten_optimizer(trainer.optimizer, trainer.names),
         **trainer.ema.state_dict(),
     }
     if trainer.books.keeps_ledger:
         groups["ledger"] = trainer.books.ledger.state_dict()
     return groups
+
+
+def _learner(trainer: Trainer) -> Mapping[str, Tensor]:
+    """All weights, or over a base only what learns."""
+    if not trainer.on_base:
+        return trainer.learner.state_dict()
+    return {name: p.detach() for name, p in trainer.learner.named_parameters() if p.requires_grad}
 
 
 def facts(trainer: Trainer) -> dict[str, Any]:
@@ -53,7 +60,7 @@ def restore(trainer: Trainer, folder: Path) -> None:
     known = sharded.describe(folder)
     blank_optimizer(trainer.optimizer, trainer.names, known["optimizer"])
     groups: dict[str, Mapping[str, Tensor]] = {
-        "learner": trainer.learner.state_dict(),
+        "learner": _learner(trainer),
         "optimizer": flatten_optimizer(trainer.optimizer, trainer.names),
         **trainer.ema.state_dict(),
     }

@@ -66,6 +66,7 @@ class Trainer:
     Args:
         flops: of one image of a batch, forward and backward, by the closed form; None tells no arithmetic.
         peak_flops: of one device, if known.
+        on_base: what is frozen is a base that lies on disk anyway: it stays in its dtype, and checkpoints hold only what learns.
         speed: makes the speed that the settings ask for, given the processes; by default without a look at attention.
         panel: what a person sees; lines by default.
     """
@@ -85,6 +86,7 @@ class Trainer:
         identity: Mapping[str, Any] | None = None,
         flops: Callable[[Batch], float] | None = None,
         peak_flops: float | None = None,
+        on_base: bool = False,
         speed: Callable[[Parallel], Speed] | None = None,
         panel: Panel | None = None,
     ) -> None:
@@ -92,7 +94,8 @@ class Trainer:
         self.settings, self.schedule, self.steps, self.folder, self.tracker = settings, schedule, steps, folder, tracker
         self.parallel = Parallel(settings)
         self.device = self.parallel.device
-        self.learner = learner.to(device=self.device, dtype=torch.float32)
+        self.on_base = on_base
+        self.learner = learner.to(self.device) if on_base else learner.to(device=self.device, dtype=torch.float32)
         self.speed = speed(self.parallel) if speed else Speed(settings, device=self.device)
         self.speed.prepare(self.learner)
         self.wrapped = self.parallel.wrap(self.learner)

@@ -13,6 +13,7 @@ from ...core.errors import ConfigError, DataError
 from ...core.log import is_main_process
 from ..check import check_values, require_rates
 from ..compose import compose, flat
+from ..learner import base_identity, learner
 from ..prompts import example_prompts, has_emphasis, sample_size
 from ..record import RecordKeeper
 from ..wiring import Workspace, assembler, family, loader, optim, recipe, set_of, train_settings, use_threads
@@ -89,8 +90,10 @@ def _trainer(config: dict[str, Any], *, fam: Any, overrides: Sequence[str]) -> A
     calm = assembler(config, tower, dropout=False)
     _require_same_pictures(home / "shards", calm.index)
     _require_text_dtype(config, calm.index)
+    learns = learner(config, fam)
     trainer = Trainer(
-        learner=fam.backbone(),
+        learner=learns.module,
+        on_base=learns.on_base,
         recipe=recipe(config, patch=fam.patch),
         steps=steps,
         optim=make_optimizer,
@@ -98,8 +101,10 @@ def _trainer(config: dict[str, Any], *, fam: Any, overrides: Sequence[str]) -> A
         settings=settings,
         folder=place.run,
         tracker=Tracker(place.run, config=flat(config), wandb=node["wandb"], name=config["name"]),
-        hooks=[*_hooks(config, fam, calm, steps.micro_batch), RecordKeeper(config, fam, steps, calm)],
-        identity=_identity(config) | {"cache": calm.index.hash, "codec": codec, "text tower": tower.fingerprint},
+        hooks=[*_hooks(config, fam, calm, steps.micro_batch), RecordKeeper(config, fam, steps, calm, learns.facts)],
+        identity=_identity(config)
+        | {"cache": calm.index.hash, "codec": codec, "text tower": tower.fingerprint}
+        | ({"base": base_identity(config)} if learns.on_base else {}),
         flops=_flops(fam),
         peak_flops=_peak(),
         speed=_speed(settings, fam, calm.index.buckets("train"), steps.micro_batch),
@@ -197,10 +202,12 @@ def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     # A run of constant rate is the same run whatever its length; one that decays, or ends its routing, towards its end is not.
     constant = config["optim"]["schedule"]["kind"] == "constant" and not config["train"]["routing"]["share"]
     bound = tuple(name for name in BOUND if not (constant and name == "train.images"))
+    everything = (config.get("learn") or {}).get("kind", "everything") == "everything"
+    without = ("learn.",) if everything else ("model.weights",)  # the base of a LoRA is known by its hash
     return {
         key: value
         for key, value in flat(dict(config)).items()
-        if value != {} and (key.startswith(bound) or not key.startswith(FREE))
+        if value != {} and (key.startswith(bound) or not key.startswith((*FREE, *without)))
     }
 
 

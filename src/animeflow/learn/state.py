@@ -1,0 +1,65 @@
+"""The low-rank additions of a network as plain tensors, and back. Knows peft's layers; knows no file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from ..core.errors import DataError
+from ..model.low_rank import LowRank, LowRankState
+from ..model.protocol import Family
+from .attach import NAME, lora_modules
+
+
+def lora_state(backbone: nn.Module, family: Family) -> dict[str, LowRank]:
+    """Every addition of `backbone`, detached copies in float32 on the CPU."""
+    return {name: _read(module) for name, module in lora_modules(backbone, family).items()}
+
+
+@torch.no_grad()
+def load_lora_state(backbone: nn.Module, family: Family, state: LowRankState) -> None:
+    """Copy additions into a network that has some of the same layers and ranks; where the scale differs, B takes it.
+
+    Raises:
+        DataError: layers or shapes differ; nothing has been loaded then.
+    """
+    modules = lora_modules(backbone, family)
+    left, over = sorted(modules.keys() - state.keys()), sorted(state.keys() - modules.keys())
+    shapes = [
+        name
+        for name in modules.keys() & state.keys()
+        if state[name].down.shape != modules[name].lora_A[NAME].weight.shape
+        or state[name].up.shape != modules[name].lora_B[NAME].weight.shape
+        or (state[name].magnitude is None) == _has_magnitude(modules[name])
+    ]
+    if left or over or shapes:
+        raise DataError(
+            f"these additions are of other layers: {len(left)} missing {left[:3]}, {len(over)} unknown {over[:3]}, "
+            f"{len(shapes)} of another rank, width or kind {sorted(shapes)[:3]}",
+            do="set learn.rank, learn.targets and learn.dora as the file has them",
+        )
+    for name, module in modules.items():
+        addition = state[name]
+        module.lora_A[NAME].weight.copy_(addition.down)
+        module.lora_B[NAME].weight.copy_(addition.up * (addition.scale / module.scaling[NAME]))
+        if addition.magnitude is not None:
+            module.lora_magnitude_vector[NAME].weight.copy_(addition.magnitude)
+
+
+def _read(module: Any) -> LowRank:
+    down, up = _whole(module.lora_A[NAME].weight), _whole(module.lora_B[NAME].weight)
+    magnitude = _whole(module.lora_magnitude_vector[NAME].weight) if _has_magnitude(module) else None
+    return LowRank(down, up, float(module.scaling[NAME] * down.shape[0]), magnitude)
+
+
+def _has_magnitude(module: Any) -> bool:
+    return NAME in module.lora_magnitude_vector
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach()
+    tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.float().cpu().clone()
