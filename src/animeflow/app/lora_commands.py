@@ -94,19 +94,31 @@ def _commands() -> list[tuple[str, str, list[click.Parameter]]]:
             "Write a LoRA file for another program.",
             [
                 file,
-                click.Option(["--to"], type=click.Choice(DIALECTS), required=True, help="kohya: ComfyUI and sd-scripts; "
-                             "diffusers: diffusers and ComfyUI; comfyui: ComfyUI; peft: a folder for peft."),
-                family, out,
-                click.Option(["--dtype"], default=None, metavar="DTYPE", help="bf16, fp16 or fp32; as it is by default."),
+                click.Option(
+                    ["--to"],
+                    type=click.Choice(DIALECTS),
+                    required=True,
+                    help="kohya: ComfyUI and sd-scripts; "
+                    "diffusers: diffusers and ComfyUI; comfyui: ComfyUI; peft: a folder for peft.",
+                ),
+                family,
+                out,
+                click.Option(
+                    ["--dtype"], default=None, metavar="DTYPE", help="bf16, fp16 or fp32; as it is by default."
+                ),
             ],
-        ),  # fmt: skip
+        ),
         (
             "merge",
             "Add LoRA files to a base, each with a weight (FILE=0.8), or to one file of several without a base.",
             [
                 click.Argument(["files"], nargs=-1, required=True, metavar="FILE[=WEIGHT]..."),
-                base, family, out,
-                click.Option(["--layout"], metavar="NAME", help="Of the merged model; that of the base's family by default."),
+                base,
+                family,
+                out,
+                click.Option(
+                    ["--layout"], metavar="NAME", help="Of the merged model; that of the base's family by default."
+                ),
                 click.Option(["--rank"], type=int, help="Of one file of several; the sum of their ranks by default."),
                 click.Option(["--dtype"], default=None, metavar="DTYPE", help="bf16, fp16 or fp32."),
             ],
@@ -118,10 +130,11 @@ def _commands() -> list[tuple[str, str, list[click.Parameter]]]:
                 file,
                 click.Option(["--rank"], type=int, help="The rank of every layer."),
                 click.Option(["--keep"], type=float, help="Or: the share of each delta W's energy to keep, 0 to 1."),
-                family, out,
+                family,
+                out,
             ],
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _train() -> list[click.Parameter]:
@@ -130,10 +143,12 @@ def _train() -> list[click.Parameter]:
         click.Option(["--base"], metavar="PATH", help="The model to add to: a diffusers folder or a single file."),
         click.Option(["--family"], metavar="NAME", help="sd35 or anima; read from the base by default."),
         click.Option(["--tiny"], is_flag=True, help="On a CPU, with the small base that comes along: a rehearsal."),
-        click.Option(["--preset"], metavar="NAME", help="An experiment of configs/ to begin with, such as sd35m_lora_prodigy."),
+        click.Option(
+            ["--preset"], metavar="NAME", help="An experiment of configs/ to begin with, such as sd35m_lora_prodigy."
+        ),
         click.Option(["--trigger"], metavar="WORD", help="What you will prompt for; the folder's name by default."),
         click.Option(["--class", "kind"], metavar="WORD", help="What it is one of: 1girl, 1boy, style, ... [1girl]"),
         click.Option(["-y", "--yes"], is_flag=True, help="Do not ask."),
         click.Option(["--dry-run"], is_flag=True, help="Say what would be done and stop."),
         OVERRIDES,
-    ]  # fmt: skip
+    ]

@@ -75,7 +75,7 @@ def _require_same_base(config: Mapping[str, Any], identity: Mapping[str, Any]) -
             "the base is not the one that this LoRA was trained on",
             where="model.weights",
             why=f"the files at {config['model'].get('weights')} have changed, or are others",
-            do="restore them, or give model.weights=... of the base; 'animeflow sample sample.loras=[FILE]' adds a LoRA to any base",
+            do="restore them, or give model.weights=... of the base; sample.loras=[FILE] adds a LoRA to any base",
         )
 
 

@@ -168,7 +168,7 @@ def continued(settings: LoraSettings, state: LowRankState) -> LoraSettings:
 
 def frozen_linear(family: Family, backbone: nn.Module) -> list[str]:
     """Modules of the linear layers inside the blocks, which hold nearly all of a base's memory."""
-    blocks = {id(part) for block in backbone.blocks() for part in block.modules()}  # type: ignore[operator, union-attr]
+    blocks = {id(part) for block in backbone.blocks() for part in block.modules()}  # type: ignore[operator]
     return [path for path in family.lora_layers(backbone).values() if id(backbone.get_submodule(path)) in blocks]
 
 
