@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, did_you_mean
 from ..evaluate.run_folder import flat
 from .build import build, choose
 
@@ -189,9 +189,21 @@ def family(config: Config) -> Any:
 
 
 def captions(config: Config) -> Any:
+    from ..text.concept import concepts_of
     from ..text.policy import CaptionPolicy
 
-    return build(CaptionPolicy, config["text"], where="text")
+    node = dict(config["text"])
+    concepts = concepts_of(node.pop("concepts", None))
+    source = config["catalogue"]["source"]
+    for name in concepts:  # a name that no picture has would leave the trigger out of every caption, without a word
+        known = list(source["concepts"]) if source["kind"] == "concepts" else [name]
+        if name not in known:
+            raise ConfigError(
+                f"no pictures are called '{name}'{did_you_mean(name, known)}",
+                where="text.concepts",
+                do=f"known in catalogue.source.concepts: {', '.join(known)}",
+            )
+    return build(CaptionPolicy, node, where="text", concepts=concepts)
 
 
 def source(config: Config) -> Any:

@@ -7,9 +7,10 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from .concept import Concept
 from .emphasis import unescape
 from .policy import CaptionPolicy
 from .tags import size_tags, to_words
@@ -35,35 +36,43 @@ class Caption:
         kind: tags, sentence, tags+sentence or sentence+tags: what it became, not what was wished.
         language: of the sentence; `en` for tags alone.
         wished: the language that was drawn but missing, None when nothing was missing.
+        prior: the same caption with the class in place of the trigger: what a model that knows no trigger would be told. None for
+            a picture without a trigger.
     """
 
     text: str
     kind: str
     language: str
     wished: str | None = None
+    prior: str | None = None
 
 
 def render(facts: Mapping[str, Any], policy: CaptionPolicy, rng: random.Random) -> Caption:
-    """One caption drawn from `policy`. `facts` has tags, captions, rating, width, height, created_at; all may be missing.
+    """One caption drawn from `policy`. `facts` has tags, captions, rating, width, height, created_at, source; all may be missing.
 
     Without a sentence in the drawn language the English one is used; without any, the tags alone, and the other way round.
     """
     kind = _draw(policy.kinds, rng)
     language = _draw(policy.languages, rng)
-    tags = _tag_text(facts, policy, rng)
+    tags = _draw_tags(facts, policy, rng)
     # An escaped parenthesis is a mark for the prompt of a picture, and what the text towers see there is the parenthesis alone.
     sentences = {k: unescape(v).strip() for k, v in (facts.get("captions") or {}).items() if v and v.strip()}
     found = language if language in sentences else "en"
     sentence = sentences.get(found, "") if "sentence" in kind else ""
     wished = language if "sentence" in kind and (found != language or not sentence) else None
-    if "tags" not in kind and sentence:
-        return Caption(sentence, "sentence", found, wished)
+    concept = policy.concept_of(facts)
+    if (
+        concept and not tags
+    ):  # few pictures, and no caption of them may be wasted: a sentence speaks for tags that are not there
+        sentence = sentences.get(found, "")
     if not sentence:
-        return Caption(tags, "tags", "en", wished)
-    if not tags:
-        return Caption(sentence, "sentence", found, wished)
-    first, second = (tags, sentence) if kind == "tags+sentence" else (sentence, tags)
-    return Caption(_join(first, second), kind, found, wished)
+        kind, found = "tags", "en"
+    elif "tags" not in kind or not tags:
+        kind = "sentence"
+    if concept is None:
+        return Caption(_text(kind, tags, sentence, policy), kind, found, wished)
+    text, prior = _about(concept, kind, tags, sentence, policy)
+    return Caption(text, kind, found, wished, prior)
 
 
 def variants(facts: Mapping[str, Any], policy: CaptionPolicy, *, count: int, seed: int, uid: int) -> list[Caption]:
@@ -84,6 +93,11 @@ def count(captions: Iterable[Caption]) -> dict[str, Counter[str]]:
 def sections(facts: Mapping[str, Any], policy: CaptionPolicy) -> dict[str, list[str]]:
     """Tag names of every section, in stored order, before shuffling and dropout."""
     tags = facts.get("tags") or {}
+    concept = policy.concept_of(facts)
+    if concept and not any(tags.values()):  # of a picture that nobody described its size alone says nothing
+        policy = replace(policy, size_tags=False)
+    if concept:
+        tags = {category: [n for n in names if concept.keeps(category, n)] for category, names in tags.items()}
     found: dict[str, list[str]] = {name: [] for name in policy.sections}
 
     def put(section: str, names: Iterable[str]) -> None:
@@ -116,7 +130,7 @@ def _meta(names: list[str], facts: Mapping[str, Any], policy: CaptionPolicy) -> 
     return others + (size_tags(height, width) if policy.size_tags else [])
 
 
-def _tag_text(facts: Mapping[str, Any], policy: CaptionPolicy, rng: random.Random) -> str:
+def _draw_tags(facts: Mapping[str, Any], policy: CaptionPolicy, rng: random.Random) -> list[str]:
     found = sections(facts, policy)
     pools = [[(section, name) for section in group for name in found[section]] for group in policy.groups]
     kept: list[tuple[str, str]] = []
@@ -130,7 +144,33 @@ def _tag_text(facts: Mapping[str, Any], policy: CaptionPolicy, rng: random.Rando
             _shuffle(pool, policy.fixed, rng)
     drawn = kept + [tag for pool in pools for tag in pool]
     written = [_write(section, name, policy) for section, name in drawn]
-    return policy.separator.join(dict.fromkeys(filter(None, written)))
+    return list(dict.fromkeys(filter(None, written)))
+
+
+def _text(kind: str, tags: Iterable[str], sentence: str, policy: CaptionPolicy) -> str:
+    parts = {"tags": policy.separator.join(dict.fromkeys(tags)), "sentence": sentence}
+    return _join(*(parts[name] for name in kind.split("+")))
+
+
+def _about(
+    concept: Concept, kind: str, tags: list[str], sentence: str, policy: CaptionPolicy
+) -> tuple[str, str | None]:
+    """The caption of a concept's picture, and the same one about its class."""
+    said = kind.startswith("sentence") and concept.said_in(sentence)
+
+    def text(lead: str, sentence: str, tags: list[str]) -> str:
+        if lead and kind.startswith("tags"):
+            tags = [lead, *tags]
+        elif lead and not said:
+            sentence = f"{lead}, {sentence}"
+        return _text(kind, tags, sentence, policy)
+
+    if not tags and kind == "tags" and concept.class_word:
+        tags = [concept.class_word]  # nothing else is known of it
+    about = text(concept.lead, sentence, tags)
+    if not concept.trigger:
+        return about, None
+    return about, text(concept.class_word, concept.without(sentence), tags)
 
 
 def _shuffle(pool: list[tuple[str, str]], fixed: tuple[str, ...], rng: random.Random) -> None:
@@ -149,7 +189,9 @@ def _write(section: str, name: str, policy: CaptionPolicy) -> str:
     return prefix + word if word else ""
 
 
-def _join(first: str, second: str) -> str:
+def _join(first: str, second: str = "") -> str:
+    if not second:
+        return first
     return f"{first} {second}" if first.endswith(_SENTENCE_END) else f"{first}. {second}"
 
 

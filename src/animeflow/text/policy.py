@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..core.errors import ConfigError, did_you_mean
+from .concept import Concept
 
 KINDS = ("tags", "sentence", "tags+sentence", "sentence+tags")
 ORDER = ("quality", "meta", "year", "rating", "count", "character", "series", "artist", "general")
@@ -50,6 +51,7 @@ class CaptionPolicy:
         underscores: keep them in tags.
         separator: between tags.
         leave_out: tag patterns (`*` for anything) that are never written.
+        concepts: source of a picture -> the concept that it shows.
     """
 
     kinds: Mapping[str, float] = field(default_factory=lambda: {"tags": 1.0})
@@ -72,6 +74,7 @@ class CaptionPolicy:
     underscores: bool = False
     separator: str = ", "
     leave_out: tuple[str, ...] = ABOUT_THE_POST
+    concepts: Mapping[str, Concept] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _known(self.kinds, KINDS, "kinds")
@@ -147,13 +150,20 @@ class CaptionPolicy:
     def leaves_out(self, name: str) -> bool:
         return bool(self.leave_out) and _pattern(self.leave_out).fullmatch(name) is not None
 
+    def concept_of(self, facts: Mapping[str, Any]) -> Concept | None:
+        """The concept of a picture: the one that its source is called."""
+        return self.concepts.get(str(facts.get("source")))
+
     def facts(self) -> dict[str, Any]:
-        """JSON of all options, for manifests and content addresses."""
-        return {
+        """JSON of all options, for manifests and content addresses. Without concepts it is what it was before there were any."""
+        options = {
             f.name: dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
             for f in dataclasses.fields(self)
+            if f.name != "concepts"
             for value in [getattr(self, f.name)]
         }
+        concepts = {name: concept.facts() for name, concept in sorted(self.concepts.items())}
+        return {**options, "concepts": concepts} if concepts else options
 
 
 @lru_cache(maxsize=32)
