@@ -21,6 +21,7 @@ _CONE = smooth(
 _CONE_SHADE = smooth("0.02 0.16, 0.045 0.04, 0.03 -0.06, 0.14 -0.075, 0.2 -0.1, 0.25 0.1, 0.2 0.18")
 _BAND = smooth("-0.228 0.125, -0.203 0.07, 0 0.095, 0.198 0.07, 0.228 0.125, 0 0.158")
 _MOON = smooth("0.32 -1*, -0.75 -0.55, -0.75 0.55, 0.32 1*, 0.85 0.5*, -0.06 0.4, -0.06 -0.5")
+_DROP = smooth("0 -1.25*, 0.62 -0.1, 0.55 0.75, 0 1.0, -0.55 0.75, -0.62 -0.1")
 _HEART = smooth("0 -0.45, 0.45 -0.9, 1 -0.5, 0.8 0.25, 0 1*, -0.8 0.25, -1 -0.5, -0.45 -0.9")
 
 
@@ -91,7 +92,7 @@ def draw_over_hair(brush: Brush, accessory: str) -> None:
 
 
 def draw_mark(brush: Brush, shape: str, color: str) -> None:
-    """The hair clip of a member of the cast, at the right of the picture."""
+    """The hair clip of a named character, at the right of the picture."""
     x, y, r = 0.178, 0.225, 0.062
     paint = MARK[color]
     if shape == "star":
@@ -100,6 +101,8 @@ def draw_mark(brush: Brush, shape: str, color: str) -> None:
         outline = polygon([(x, y - r * 1.15), (x + r * 0.8, y), (x, y + r * 1.15), (x - r * 0.8, y)])
     elif shape == "moon":
         outline = moved(_MOON, x, y, scale=r)
+    elif shape == "drop":
+        outline = moved(_DROP, x, y, scale=r)
     else:
         outline = moved(_HEART, x, y, scale=r)
     brush.line(outline, WHITE, 0.030, closed=True)

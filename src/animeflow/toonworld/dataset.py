@@ -23,7 +23,15 @@ from animeflow.core.log import progress
 from animeflow.toonworld import describe
 from animeflow.toonworld.brush import Pixels
 from animeflow.toonworld.draw import Drawing, draw
-from animeflow.toonworld.world import DEFAULT_COUNT_WEIGHTS, HeldOut, Scene, generator, sample_scene
+from animeflow.toonworld.world import (
+    DEFAULT_COUNT_WEIGHTS,
+    HeldOut,
+    Scene,
+    generator,
+    guest,
+    sample_guest_scene,
+    sample_scene,
+)
 
 _END_OF_PNG = b"IEND\xaeB`\x82"
 
@@ -32,7 +40,8 @@ _END_OF_PNG = b"IEND\xaeB`\x82"
 class World:
     """The settings that decide every picture. `sizes` are (height, width); each picture draws one by lot.
 
-    `held_out_share` and `held_out_salt` are the `HeldOut` rule of training; a share of 0 holds nothing out.
+    `held_out_share` and `held_out_salt` are the `HeldOut` rule of training; a share of 0 holds nothing out. With a `guest`,
+    every picture shows her alone, and the rule, the share of the cast and the numbers of figures have no say.
     """
 
     seed: int = 0
@@ -41,6 +50,7 @@ class World:
     held_out_salt: str = "toonworld"
     named_share: float = 0.3
     count_weights: Mapping[int, float] = field(default_factory=lambda: dict(DEFAULT_COUNT_WEIGHTS))
+    guest: str | None = None
 
     def __post_init__(self) -> None:
         if not self.sizes:
@@ -53,12 +63,16 @@ class World:
             raise ConfigError(
                 f"count_weights {weights} are not weights of 1, 2 and 3 figures", do="use {1: 0.8, 2: 0.2}"
             )
+        if self.guest is not None:
+            guest(self.guest)
 
     @property
     def held_out(self) -> HeldOut | None:
         return HeldOut(self.held_out_share, self.held_out_salt) if self.held_out_share > 0 else None
 
     def scene(self, index: int) -> Scene:
+        if self.guest is not None:
+            return sample_guest_scene(self.guest, self.seed, index)
         return sample_scene(
             self.seed,
             index,
@@ -76,7 +90,7 @@ class World:
 
     def settings(self) -> dict[str, Any]:
         """What the manifest remembers, as JSON."""
-        return {
+        settings: dict[str, Any] = {
             "seed": self.seed,
             "sizes": [list(size) for size in self.sizes],
             "held_out_share": self.held_out_share,
@@ -84,6 +98,7 @@ class World:
             "named_share": self.named_share,
             "count_weights": {str(count): weight for count, weight in self.count_weights.items()},
         }
+        return settings if self.guest is None else {**settings, "guest": self.guest}
 
 
 @dataclass(frozen=True)
@@ -126,8 +141,14 @@ def write_dataset(
     held_out_salt: str = "toonworld",
     named_share: float = 0.3,
     count_weights: Mapping[int, float] = DEFAULT_COUNT_WEIGHTS,
+    guest: str | None = None,
+    sidecars: bool = False,
 ) -> int:
     """Make pictures `start` to `start + count - 1` exist in `folder`; returns how many had to be drawn.
+
+    Args:
+        guest: who is in every picture, alone; None for the ordinary world.
+        sidecars: also write NAME.txt with tags beside every picture, so that the folder is like one that a person tagged.
 
     Raises:
         DataError: the folder holds a data set with other settings.
@@ -140,6 +161,7 @@ def write_dataset(
         held_out_salt=held_out_salt,
         named_share=named_share,
         count_weights=count_weights,
+        guest=guest,
     )
     folder.mkdir(parents=True, exist_ok=True)
     known = _known(folder, world)
@@ -159,6 +181,9 @@ def write_dataset(
     new = {index: truth(world, index) for index in indices if index not in known}
     if new or not (folder / "manifest.json").exists():
         _write_truth(folder, world, known | new)
+    if sidecars:
+        for index in indices:
+            _write_sidecar(folder / f"{index:07d}.txt", world.scene(index))
     return len(missing)
 
 
@@ -176,7 +201,8 @@ def _known(folder: Path, world: World) -> dict[int, Truth]:
         return {}
     settings = read_json(folder / "manifest.json")["world"]
     if settings != world.settings():
-        changed = [key for key, value in world.settings().items() if settings.get(key) != value]
+        asked = world.settings()
+        changed = sorted(key for key in {*asked, *settings} if settings.get(key) != asked.get(key))
         raise DataError(
             f"this folder holds another toonworld (other {', '.join(changed)})",
             where=str(folder),
@@ -210,6 +236,12 @@ def _write_picture(folder: Path, world: World, index: int) -> None:
     # Renamed but not flushed: a flush per small file costs more than drawing it, and `_whole` finds what a power cut tore.
     temporary.write_bytes(encode_png(world.drawing(index).pixels))
     os.replace(temporary, path)
+
+
+def _write_sidecar(path: Path, scene: Scene) -> None:
+    """Left alone where there is one: somebody may have edited it."""
+    if not path.exists():
+        write_text(path, describe.sidecar(scene) + "\n")
 
 
 def encode_png(pixels: Pixels, *, compression: int = 3) -> bytes:

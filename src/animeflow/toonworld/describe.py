@@ -30,6 +30,15 @@ def tags(scene: Scene) -> dict[str, list[str]]:
     }
 
 
+def sidecar(scene: Scene, *, name: bool = False) -> str:
+    """Tags as a tagger writes them beside a picture: what is seen and who drew it, on one line. A tagger does not know who is
+    seen; with `name` it is told."""
+    found = tags(scene)
+    who = found["character"] if name else []
+    words = [*found["general"][:2], *who, *(f"artist:{artist}" for artist in found["artist"]), *found["general"][2:]]
+    return ", ".join(word.replace("_", " ") for word in words)
+
+
 def captions(scene: Scene) -> dict[str, str]:
     """Language -> sentences that say every attribute, figure by figure from the left."""
     return {name: _sentence(scene, language) for name, language in LANGUAGES.items()}

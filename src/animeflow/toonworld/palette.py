@@ -55,7 +55,14 @@ SKIN = Tone((255, 229, 211), (246, 190, 172), (255, 244, 234))
 SKIN_LINE: Color = (168, 84, 78)
 BLUSH: Color = (255, 128, 132)
 MARK: MappingProxyType[str, Color] = MappingProxyType(
-    {"gold": (255, 206, 40), "cyan": (40, 226, 236), "lime": (170, 236, 40)}
+    {
+        "gold": (255, 206, 40),
+        "cyan": (40, 226, 236),
+        "lime": (170, 236, 40),
+        "coral": (255, 96, 92),  # this and the following: guests alone
+        "azure": (44, 92, 250),
+        "pearl": (250, 246, 255),
+    }
 )
 
 

@@ -74,6 +74,19 @@ def _cast() -> dict[str, Character]:
 
 
 CAST: MappingProxyType[str, Character] = MappingProxyType(_cast())
+# Characters that no ordinary picture shows and no vocabulary knows: who learns one of them, learned her from her own pictures.
+# The pair of hair colour and style is one that `HeldOut()` keeps out of training, so even the combination is new.
+GUESTS: MappingProxyType[str, Character] = MappingProxyType(
+    {
+        guest.name: guest
+        for guest in (
+            Character("nova", "far_sky", "blonde_hair", "twintails", "purple_eyes", "cat_ears", "drop", "coral"),
+            Character("lumi", "far_sky", "black_hair", "double_bun", "green_eyes", "hair_bow", "drop", "azure"),
+            Character("iris", "far_sky", "pink_hair", "side_ponytail", "red_eyes", "glasses", "drop", "pearl"),
+        )
+    }
+)
+FIXED = ("hair_color", "hair_style", "eye_color", "accessory")  # what of the attributes makes a character who she is
 SERIES: tuple[str, ...] = tuple(dict.fromkeys(character.series for character in CAST.values()))
 ATTRIBUTES: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {**FIGURE_ATTRIBUTES, "character": ("original", *CAST), **SCENE_ATTRIBUTES}

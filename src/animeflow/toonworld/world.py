@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from animeflow.core.errors import ConfigError, DataError, did_you_mean
-from animeflow.toonworld.words import ATTRIBUTES, CAST, FIGURE_ATTRIBUTES, SCENE_ATTRIBUTES, Character
+from animeflow.toonworld.words import ATTRIBUTES, CAST, FIGURE_ATTRIBUTES, FIXED, GUESTS, SCENE_ATTRIBUTES, Character
 
 __all__ = [
     "ATTRIBUTES",
@@ -24,6 +24,7 @@ __all__ = [
     "attributes",
     "generator",
     "is_held_out",
+    "sample_guest_scene",
     "sample_prompt_scenes",
     "sample_scene",
 ]
@@ -39,6 +40,8 @@ def generator(*parts: int | str) -> np.random.Generator:
 
 
 def _check(attribute: str, value: str) -> None:
+    if attribute == "character" and value in GUESTS:
+        return
     if value not in ATTRIBUTES[attribute]:
         known = ATTRIBUTES[attribute]
         raise ConfigError(
@@ -48,7 +51,7 @@ def _check(attribute: str, value: str) -> None:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure; every field is a value of `ATTRIBUTES`. `character` is `original` or a name of the cast."""
+    """One figure; every field is a value of `ATTRIBUTES`. `character` is `original`, a name of the cast or a guest."""
 
     hair_color: str
     hair_style: str
@@ -65,8 +68,8 @@ class Figure:
 
     @property
     def identity(self) -> Character | None:
-        """The member of the cast, or None for an original figure."""
-        return CAST.get(self.character)
+        """The member of the cast or the guest, or None for an original figure."""
+        return CAST.get(self.character) or GUESTS.get(self.character)
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ def _sample_figure(rng: np.random.Generator, named_share: float) -> Figure:
     values = {name: _choose(rng, name) for name in FIGURE_ATTRIBUTES}
     named, member = rng.random() < named_share, list(CAST.values())[int(rng.integers(len(CAST)))]
     if named:
-        fixed = {name: getattr(member, name) for name in ("hair_color", "hair_style", "eye_color", "accessory")}
+        fixed = {name: getattr(member, name) for name in FIXED}
         values |= {**fixed, "character": member.name}
     return Figure(**values)
 
@@ -224,6 +227,29 @@ def sample_scene(
         if scene is not None and (held_out is None or not is_held_out(scene, held_out)):
             return scene
     raise ConfigError("no scene passes the held-out rule", do="lower held_out.share")
+
+
+def guest(name: str) -> Character:
+    """The guest of that name. Raises ConfigError when there is none."""
+    if name not in GUESTS:
+        raise ConfigError(
+            f"no guest is called '{name}'{did_you_mean(name, GUESTS)}",
+            where="toonworld.guest",
+            do=f"choose one of: {', '.join(GUESTS)}; or null for ordinary pictures",
+        )
+    return GUESTS[name]
+
+
+def sample_guest_scene(name: str, seed: int, index: int) -> Scene:
+    """Scene number `index` of a guest alone: what makes her who she is stays, the rest is drawn by lot.
+
+    Every combination may occur: a guest's pictures are about her, not about what was held out.
+    """
+    member, rng = guest(name), generator("guest", name, seed, index)
+    free = {attribute: _choose(rng, attribute) for attribute in ("expression", "outfit", "pose")}
+    figure = Figure(**{attribute: getattr(member, attribute) for attribute in FIXED}, **free, character=member.name)
+    around = {attribute: _choose(rng, attribute) for attribute in ("background", "lighting", "artist")}
+    return Scene(figures=(figure,), **around, seed=int(rng.integers(1 << 31)))
 
 
 def sample_prompt_scenes(
