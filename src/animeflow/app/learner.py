@@ -94,10 +94,29 @@ def learner(config: Config, fam: Any) -> Learner:
     return Learner(backbone, True, facts(config, fam, settings, layers))
 
 
+def planned(config: Config, fam: Any) -> dict[str, Any] | None:
+    """What a plan says about the additions, with nothing built: None where everything learns."""
+    from ..learn import attach
+
+    settings = lora_settings(config)
+    if settings is None:
+        return None
+    if settings.start is not None:
+        from ..learn.files import read_lora
+
+        settings = attach.continued(settings, read_lora(settings.start, family=fam.name).state)
+    found = attach.numbers(fam, fam.outline(), settings)
+    return {"parameters": sum(found.values())} | _facts(config, settings, list(found))
+
+
 def facts(config: Config, fam: Any, settings: LoraSettings, layers: list[str]) -> dict[str, Any]:
     """What a record says about the additions."""
-    scales = sorted({round(settings.alpha_of(name) / settings.rank_of(name), 6) for name in layers})
     learns = sum(p.numel() for p in fam.backbone().parameters() if p.requires_grad)
+    return {"parameters": learns} | _facts(config, settings, layers)
+
+
+def _facts(config: Config, settings: LoraSettings, layers: list[str]) -> dict[str, Any]:
+    scales = sorted({round(settings.alpha_of(name) / settings.rank_of(name), 6) for name in layers})
     return {
         "kind": "dora" if settings.dora else "lora",
         "rank": settings.rank,
@@ -107,7 +126,6 @@ def facts(config: Config, fam: Any, settings: LoraSettings, layers: list[str]) -
         "rslora": settings.rslora,
         "targets": settings.targets if isinstance(settings.targets, str) else list(settings.targets),
         "layers": len(layers),
-        "parameters": learns,
         "base": base_name(config),
         "base_dtype": settings.base_dtype,
         "start": None if settings.start is None else Path(settings.start).name,

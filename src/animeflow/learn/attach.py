@@ -154,6 +154,17 @@ def freeze_into(backbone: Any, dtype: torch.dtype) -> None:
                 parameter.data = parameter.data.to(dtype)
 
 
+def numbers(family: Family, outline: nn.Module, settings: LoraSettings) -> dict[str, int]:
+    """Parameters of every addition that `attach` would make, without making one; `outline` may be on the meta device."""
+    layers = family.lora_layers(outline)
+    found: dict[str, int] = {}
+    for name in targets_of(layers, family.lora_targets, settings):
+        layer: Any = outline.get_submodule(layers[name])
+        rows, columns = layer.weight.shape[0], layer.weight[0].numel()
+        found[name] = settings.rank_of(name) * (rows + columns) + (rows if settings.dora else 0)
+    return found
+
+
 def continued(settings: LoraSettings, state: LowRankState) -> LoraSettings:
     """Settings whose layers, ranks and scales are those of a file that is gone on from."""
     return replace(

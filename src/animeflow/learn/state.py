@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -63,3 +64,30 @@ def _whole(tensor: Tensor) -> Tensor:
     tensor = tensor.detach()
     tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     return tensor.float().cpu().clone()
+
+
+@torch.no_grad()
+def add_to(backbone: nn.Module, family: Family, state: LowRankState, *, weight: float = 1.0) -> None:
+    """Add `weight` times the changes to the weights of `backbone`, in place: for pictures, not for training.
+
+    Raises:
+        DataError: the network lacks a layer, or one has another shape; nothing has been added then.
+    """
+    layers = family.lora_layers(backbone)
+    unknown = sorted(name for name in state if name not in layers)
+    modules = {name: _base(backbone.get_submodule(layers[name])) for name in state if name in layers}
+    wide = sorted(name for name, module in modules.items() if state[name].delta().shape != module.weight.shape)
+    if unknown or wide:
+        raise DataError(
+            f"this LoRA is of another network: {len(unknown)} layers unknown {unknown[:3]}, "
+            f"{len(wide)} of another shape {wide[:3]}",
+            do="use it with the base it was trained on; 'animeflow lora check FILE --base PATH' tells more",
+        )
+    for name, module in modules.items():
+        changed = state[name].applied(module.weight)
+        module.weight.copy_(torch.lerp(module.weight.double(), changed, weight))
+
+
+def _base(module: nn.Module) -> Any:
+    """The layer itself, where it has additions of its own."""
+    return module.base_layer if isinstance(module, LoraLayer) else module

@@ -10,6 +10,7 @@ from ..build import build
 from ..check import check_values, require_rates
 from ..compose import compose, flat
 from ..jobs import family_without_files
+from ..learner import planned
 from ..outlook import outlook
 from ..wiring import Workspace, bucket_plan, captions, density, optim, train_settings, use_threads
 
@@ -85,8 +86,25 @@ def _model(config: Mapping[str, Any], fam: Any) -> Sections:
     trainable = sum(part.parameters for part in sizes if part.trainable)
     whole = sum(part.parameters for part in sizes)
     parts = {part.name: f"{part.parameters:,}{' (trained)' if part.trainable else ''}" for part in sizes}
+    lora = planned(config, fam)
+    if lora is not None:
+        trainable = lora["parameters"]
+        parts = {part.name: f"{part.parameters:,}" for part in sizes}
     work = f"{trainable:,} of {whole:,} with encoders and codec ({trainable / whole:.1%})"
-    return {"model": {"family": f"{fam.name}/{fam.flavour}", "parameters": parts, "trained": work}}
+    model = {"model": {"family": f"{fam.name}/{fam.flavour}", "parameters": parts, "trained": work}}
+    return model if lora is None else model | {"LoRA": _lora(config, lora)}
+
+
+def _lora(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    rate, scale, ranks = config["optim"]["lr"], facts["scale"], facts["ranks"]
+    scales = scale if isinstance(scale, list) else [scale]
+    effective = " to ".join(f"{rate * each:g}" for each in dict.fromkeys((min(scales), max(scales))))
+    return {
+        "kind": f"{facts['kind']}, rank {' and '.join(map(str, ranks))}, on {facts['layers']} layers ({facts['targets']})",
+        "scale (alpha / rank)": " to ".join(f"{each:g}" for each in dict.fromkeys((min(scales), max(scales)))),
+        "rate x scale": f"{rate:g} x scale = {effective}: what to compare between trainers",
+        "base": f"{facts['base']}, frozen in {facts['base_dtype']}",
+    }
 
 
 def _rates(optimizer: Any) -> str:

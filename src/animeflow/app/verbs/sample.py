@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.errors import ConfigError
 from ...core.log import progress
 from ..compose import key_of
+from ..loras import add_loras
 from ..prompts import example_prompts, positive, sample_size, sampling_options
 from ..source import compose_sample, require_source
 from ..weights import exported_family, exported_weights, newest_checkpoint, trained_family
@@ -86,9 +87,13 @@ def _weights(config: Mapping[str, Any], given: Collection[str]) -> tuple[Family,
     """The family with the weights to sample, and which these are."""
     node = config["sample"]
     if node["source"] != "run":
-        return exported_family(config, node["source"], given=given), exported_weights(config, node["source"])
-    fam, images = trained_family(config, which=node["weights"])
-    return fam, {"run": config["name"], "images_seen": images, "kind": node["weights"]}
+        fam: Any = exported_family(config, node["source"], given=given)
+        weights = exported_weights(config, node["source"])
+    else:
+        fam, images = trained_family(config, which=node["weights"])
+        weights = {"run": config["name"], "images_seen": images, "kind": node["weights"]}
+    loras = add_loras(fam, node.get("loras") or ())
+    return fam, weights | ({"loras": loras} if loras else {})
 
 
 def _with_positive(prompts: Sequence[str], node: Mapping[str, Any], family: Family) -> list[str]:
