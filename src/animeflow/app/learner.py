@@ -109,6 +109,18 @@ def planned(config: Config, fam: Any) -> dict[str, Any] | None:
     return {"parameters": sum(found.values())} | _facts(config, settings, list(found))
 
 
+def lora_facts(config: Config, fam: Any) -> dict[str, Any]:
+    """What a record says about the additions that are on the family's backbone."""
+    from ..learn.attach import continued, lora_modules
+    from ..learn.state import lora_state
+
+    settings = lora_settings(config)
+    assert settings is not None
+    if settings.start is not None:
+        settings = continued(settings, lora_state(fam.backbone(), fam))
+    return facts(config, fam, settings, list(lora_modules(fam.backbone(), fam)))
+
+
 def facts(config: Config, fam: Any, settings: LoraSettings, layers: list[str]) -> dict[str, Any]:
     """What a record says about the additions."""
     learns = sum(p.numel() for p in fam.backbone().parameters() if p.requires_grad)

@@ -66,16 +66,16 @@ def export(
     started, out = time.monotonic(), Path(out)
     chosen = _choose(family, layouts)
     record = _complete(record, family, chosen, dtype=dtype)
-    stem = _file_name(name or str(record.name))
-    _check_place(out)
+    stem = file_name(name or str(record.name))
+    check_place(out)
     with atomic_folder(out) as folder:
         for layout in chosen:
             _write(layout, state, folder / layout.name, dtype=dtype, record=record, stem=stem)
         notes = list(dict.fromkeys(note for layout in chosen for note in layout.notes()))
-        record = replace(record, notes=notes or None, files=_facts(folder))
+        record = replace(record, notes=notes or None, files=facts_of(folder))
         record.save(folder / RECORD)
         write_text(folder / CARD, card(record))
-        files = _facts(folder)
+        files = facts_of(folder)
         write_json(folder / MANIFEST, manifest(record, files))
     report = ExportReport(
         folder=out,
@@ -151,7 +151,8 @@ def _complete(record: RunRecord, family: Family, layouts: Sequence[Layout], *, d
     )
 
 
-def _file_name(name: str) -> str:
+def file_name(name: str) -> str:
+    """`name`, which begins the names of files. Raises ConfigError for one that cannot."""
     if not re.fullmatch(r"[\w.+-][\w.+ -]*", name) or name.startswith("."):
         raise ConfigError(
             f"'{name}' cannot name a file",
@@ -161,7 +162,7 @@ def _file_name(name: str) -> str:
     return name
 
 
-def _check_place(out: Path) -> None:
+def check_place(out: Path) -> None:
     """An export replaces an earlier one; it never removes anything else."""
     if out.exists() and not (out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))):
         raise ConfigError(
@@ -172,7 +173,8 @@ def _check_place(out: Path) -> None:
         )
 
 
-def _facts(folder: Path) -> list[FileRecord]:
+def facts_of(folder: Path) -> list[FileRecord]:
+    """Path, size and hash of every file below an export but its manifest."""
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST)
     return [
         FileRecord(path=file.relative_to(folder).as_posix(), bytes=file.stat().st_size, sha256=sha256_file(file))

@@ -12,6 +12,7 @@ from ...core import files
 from ..averaged import read_average
 from ..check import KINDS
 from ..compose import compose_run
+from ..learner import lora_facts, lora_settings
 from ..record import sampling_of
 from ..weights import trained_family
 from ..wiring import Workspace, use_threads
@@ -32,8 +33,10 @@ def write(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     from ...export.record import RunRecord
 
     place, node = Workspace.of(config), config["export"]
+    additions = lora_settings(config) is not None
     if dry_run:
-        log.info("would write %s as %s into %s", ", ".join(node["layouts"]), node["dtype"], place.export)
+        wanted = node.get("dialects") or ["a LoRA"] if additions else node["layouts"]
+        log.info("would write %s as %s into %s", ", ".join(wanted), node["dtype"], place.export)
         return None
     fam, images = trained_family(config, which=node["weights"])
     saved = files.read_json(place.run / "record.json") if (place.run / "record.json").is_file() else {}
@@ -45,6 +48,16 @@ def write(config: dict[str, Any], *, dry_run: bool = False) -> Any:
             saved["ema"] |= {"sigma_rel": made["sigma_rel"], "made_after_the_run": Path(node["weights"]).name}
     if saved.get("images_seen") != images:  # the run went on without writing a record: its figures are of another state
         saved = {key: value for key, value in saved.items() if key not in OF_A_STATE}
+    if additions:
+        from ..lora_export import write as write_lora
+
+        told = {
+            "images_seen": images,
+            "name": config["name"],
+            "learn": lora_facts(config, fam),
+            "prompts": saved.get("prompts"),
+        }
+        return write_lora(config, fam, {**saved, **told}, out=place.export)
     known = {field.name for field in fields(RunRecord)}
     facts = {key: value for key, value in saved.items() if key in known}
     facts |= {"name": config["name"], "images_seen": images, "parent": f"checkpoint at {images} images"}
