@@ -6,6 +6,7 @@ Asking for names or for the size of a token loads no torch, so that shards can b
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,14 @@ def signs() -> list[tuple[str, str]]:
     """By which keys the files of our families are known: `SIGNS` of each package, pairs of a pattern and what it tells."""
     packages = [importlib.import_module(_module(name)) for name in names()]
     return [sign for package in packages for sign in getattr(package, "SIGNS", ())]
+
+
+def kohya_header(name: str, flavour: str) -> dict[str, str]:
+    """What kohya's scripts call this base in the header of a LoRA: `header` of its `kohya.py`; nothing where there is none."""
+    module = f"{_module(name)}.kohya"
+    if importlib.util.find_spec(module) is None:
+        return {}
+    return dict(importlib.import_module(module).header(flavour))
 
 
 def constructor(name: str) -> type[Family]:

@@ -1,0 +1,197 @@
+"""Strings for the header of a LoRA file, and what they say in words. Knows records and tensors; knows no file and no family.
+
+`ss_*` are the words of kohya's scripts, which many programs show; `modelspec.*` is Stability's Model Metadata Standard 1.0.1;
+`animeflow.*` is where it comes from. All values are strings, and JSON where kohya's are. What is not recorded has no key, but for
+the six that kohya's scripts write even when they are asked for none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from safetensors.torch import save
+from torch import Tensor
+
+from ..model import registry
+
+SPEC = "1.0.1"
+LEGACY_AT, LEGACY_BYTES = 0x100000, 0x10000  # the piece of the file that the old hash is of
+
+
+def lora_metadata(
+    *,
+    family: str,
+    flavour: str,
+    model_spec: Mapping[str, str],
+    record: Mapping[str, Any],
+    rank: int | None = None,
+    alpha: float | None = None,
+    trigger: str | None = None,
+    tags: Mapping[str, Mapping[str, int]] | None = None,
+) -> dict[str, str]:
+    """The header of one run's LoRA, whatever its dialect.
+
+    Args:
+        model_spec: of the family.
+        record: of the run, as its `record.json` has it, with what learned under `learn`; any fact may be missing.
+        rank, alpha: of all layers; those of the record unless given. Layers of several ranks are "Dynamic", as kohya has it.
+        trigger: the word to prompt for.
+        tags: how often each tag was seen, by concept.
+    """
+    learn: Mapping[str, Any] = record.get("learn") or {}
+    if rank is None and len(learn.get("ranks") or [0]) < 2:
+        rank = learn.get("rank")
+        alpha = learn.get("alpha") if alpha is None else alpha
+    facts = {
+        **_network(family, flavour, rank, alpha, learn),
+        **{f"ss_{key}": value for key, value in _training(record).items()},
+        **{f"ss_{key}": value for key, value in _data(record, tags).items()},
+        **{f"modelspec.{key}": value for key, value in _spec(record, model_spec, flavour, trigger).items()},
+        **{f"animeflow.{key}": value for key, value in _provenance(record, family, flavour, trigger).items()},
+    }
+    return {key: _string(value) for key, value in facts.items() if value is not None}
+
+
+def hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
+    """`sshs_model_hash` and `sshs_legacy_hash`, as `precalculate_safetensors_hashes` of sd-scripts' library/train_util.py defines
+    them: of a file with these tensors and the `ss_*` strings alone, sha256 of all bytes after the header; and the first 8 digits
+    of the sha256 of the 64 KiB after the first MiB."""
+    data = save(dict(tensors), {key: value for key, value in metadata.items() if key.startswith("ss_")})
+    body = 8 + int.from_bytes(data[:8], "little")
+    legacy = data[LEGACY_AT : LEGACY_AT + LEGACY_BYTES]
+    return {
+        "sshs_model_hash": hashlib.sha256(memoryview(data)[body:]).hexdigest(),
+        "sshs_legacy_hash": hashlib.sha256(legacy).hexdigest()[:8],
+    }
+
+
+def _network(
+    family: str, flavour: str, rank: int | None, alpha: float | None, learn: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The minimum that kohya's scripts always write, and that their readers ask for."""
+    own = {key: learn[key] for key in ("targets", "rslora", "dropout", "base_dtype") if learn.get(key)}
+    return {
+        "ss_v2": "False",
+        **registry.kohya_header(family, flavour),
+        "ss_network_dim": "Dynamic" if rank is None else rank,
+        "ss_network_alpha": "Dynamic" if alpha is None else float(alpha),
+        "ss_network_args": own,
+    }
+
+
+def _training(record: Mapping[str, Any]) -> dict[str, Any]:
+    optimizer, schedule = dict(record.get("optimizer") or {}), dict(record.get("schedule") or {})
+    flow, name = record.get("flow") or {}, str(optimizer.pop("name", "")) or None
+    rate, batch = optimizer.pop("lr", None), record.get("effective_batch")
+    images, seen = (record.get("data") or {}).get("images"), record.get("images_seen")
+    warmup, law = schedule.get("warmup_images"), flow.get("density.law")
+    return {
+        "output_name": record.get("name"),
+        "sd_model_name": record.get("base"),
+        "learning_rate": rate,
+        "unet_lr": rate,
+        "optimizer": None if name is None else name + (f"({_arguments(optimizer)})" if optimizer else ""),
+        "lr_scheduler": schedule.get("kind"),
+        "lr_warmup_steps": round(warmup / batch) if warmup is not None and batch else None,
+        "steps": record.get("steps"),
+        "max_train_steps": record.get("steps"),
+        "total_batch_size": batch,
+        "num_epochs": max(1, round(seen / images)) if seen and images else None,
+        "epoch": max(1, round(seen / images)) if seen and images else None,
+        "mixed_precision": _precision(record.get("precision")),
+        "seed": record.get("seed"),
+        "training_finished_at": _seconds(record.get("date")),
+        "training_started_at": _seconds(record.get("date"), before=record.get("seconds")),
+        "weighting_scheme": law,
+        "logit_mean": flow.get("density.mean") if law == "logit_normal" else None,
+        "logit_std": flow.get("density.std") if law == "logit_normal" else None,
+        "discrete_flow_shift": flow.get("shift.value") if flow.get("shift.mode") == "fixed" else None,
+    }
+
+
+def _data(record: Mapping[str, Any], tags: Mapping[str, Mapping[str, int]] | None) -> dict[str, Any]:
+    data = record.get("data") or {}
+    size, buckets = _size(record.get("resolution")), data.get("buckets")
+    places = [[int(side) for side in reversed(name.split("x"))] for name in buckets or {}]
+    return {
+        "resolution": f"({size[0]}, {size[1]})" if size else None,
+        "num_train_images": data.get("images"),
+        "bucket_info": None if not buckets else {
+            "buckets": {
+                str(i): {"resolution": place, "count": count}
+                for i, (place, count) in enumerate(zip(places, buckets.values(), strict=True))
+            }
+        },
+        "dataset_dirs": None if not data.get("sources") else {
+            name: {"n_repeats": 1, "img_count": count} for name, count in data["sources"].items()
+        },
+        "tag_frequency": None if not tags else {name: dict(counts) for name, counts in tags.items()},
+    }  # fmt: skip
+
+
+def _spec(
+    record: Mapping[str, Any], model_spec: Mapping[str, str], flavour: str, trigger: str | None
+) -> dict[str, Any]:
+    architecture = model_spec.get("architecture")
+    return {
+        "sai_model_spec": SPEC,
+        "architecture": f"{architecture}-{flavour}/lora" if architecture else None,
+        "implementation": model_spec.get("implementation"),
+        "title": record.get("name"),
+        "description": record.get("description"),
+        "author": record.get("author"),
+        "license": record.get("licence"),
+        "date": record.get("date"),
+        "resolution": record.get("resolution"),
+        "prediction_type": "velocity",
+        "trigger_phrase": trigger,
+    }
+
+
+def _provenance(record: Mapping[str, Any], family: str, flavour: str, trigger: str | None) -> dict[str, Any]:
+    data = record.get("data") or {}
+    kept = ("learn", "optimizer", "schedule", "flow", "precision", "ema", "caption_policy", "seed", "effective_batch")
+    recipe = {key: record[key] for key in kept if record.get(key) is not None}
+    return {
+        "family": family,
+        "flavour": flavour,
+        "run": record.get("name"),
+        "base": record.get("base"),
+        "images_seen": record.get("images_seen"),
+        "trigger": trigger,
+        "recipe": recipe or None,
+        "data": data.get("manifest_hash"),
+        "config_hash": record.get("config_hash"),
+        "versions": record.get("versions"),
+    }
+
+
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def _arguments(values: Mapping[str, Any]) -> str:
+    return ",".join(f"{key}={_string(value)}" for key, value in values.items())
+
+
+def _precision(words: Any) -> str | None:
+    """kohya's word for ours."""
+    return None if words is None else "bf16" if "bf16" in str(words) else "no"
+
+
+def _seconds(date: Any, *, before: float | None = 0.0) -> str | None:
+    """Seconds since 1970, as kohya writes times."""
+    try:
+        moment = datetime.fromisoformat(str(date).replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return None if before is None else str(moment.timestamp() - before)
+
+
+def _size(resolution: Any) -> Sequence[int] | None:
+    parts = str(resolution).split("x")
+    return [int(part) for part in parts] if len(parts) == 2 and all(part.isdigit() for part in parts) else None

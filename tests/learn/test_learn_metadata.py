@@ -1,0 +1,117 @@
+"""The header of a LoRA: kohya's words as its readers want them, its hashes by its own definition, and the way back into facts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from io import BytesIO
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from animeflow.learn.explain import explain
+from animeflow.learn.metadata import hashes, lora_metadata
+from animeflow.model import registry
+
+MINIMUM = (
+    "ss_v2", "ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args",
+)  # fmt: skip
+SPEC = {"architecture": "some-architecture", "implementation": "https://example.org"}
+RECORD = {
+    "name": "eileen",
+    "date": "2026-11-02T10:00:00Z",
+    "base": "stable-diffusion-3.5-medium",
+    "resolution": "1024x768",
+    "images_seen": 2000,
+    "steps": 500,
+    "effective_batch": 4,
+    "seconds": 3600.0,
+    "seed": 7,
+    "optimizer": {"name": "adamw", "lr": 0.0002, "betas": [0.9, 0.99]},
+    "schedule": {"kind": "constant", "warmup_images": 400},
+    "flow": {"recipe": "velocity", "density.law": "logit_normal", "density.mean": 0.0, "density.std": 1.0,
+             "shift.mode": "fixed", "shift.value": 1.0},
+    "precision": "bf16 autocast over float32 weights",
+    "data": {"images": 20, "manifest_hash": "abc", "sources": {"eileen": 20}, "buckets": {"768x1024": 12, "1024x1024": 8}},
+    "learn": {"kind": "lora", "rank": 32, "alpha": 16, "ranks": [32], "targets": "default"},
+}  # fmt: skip
+
+
+def header(family: str = "sd35", **options) -> dict[str, str]:
+    return lora_metadata(
+        family=family, flavour="medium", model_spec=SPEC, **({"record": RECORD, "trigger": "eileen"} | options)
+    )
+
+
+@pytest.mark.parametrize("family", registry.names())
+def test_kohyas_minimum_is_there_even_of_an_empty_record(family):
+    for record in ({}, RECORD):
+        made = header(family, record=record)
+        assert all(isinstance(value, str) for value in made.values())
+        assert set(MINIMUM) <= set(made)
+        json.loads(made["ss_network_args"])
+        assert made["ss_network_module"].startswith("networks.lora")
+
+
+def test_words_of_the_families():
+    assert header()["ss_base_model_version"] == "5-medium"
+    assert header()["ss_network_module"] == "networks.lora_sd3"
+    assert header("anima")["ss_base_model_version"] == "anima"
+    assert header("anima")["ss_network_module"] == "networks.lora_anima"
+
+
+def test_it_says_what_the_record_says_and_nothing_else():
+    made = header(tags={"eileen": {"1girl": 20}})
+    assert (made["ss_network_dim"], made["ss_network_alpha"]) == ("32", "16.0")
+    assert (made["ss_steps"], made["ss_num_epochs"], made["ss_lr_warmup_steps"]) == ("500", "100", "100")
+    assert made["ss_unet_lr"] == "0.0002" and made["ss_resolution"] == "(1024, 768)"
+    assert json.loads(made["ss_bucket_info"])["buckets"]["0"] == {"resolution": [1024, 768], "count": 12}
+    assert json.loads(made["ss_tag_frequency"]) == {"eileen": {"1girl": 20}}
+    assert float(made["ss_training_finished_at"]) - float(made["ss_training_started_at"]) == 3600
+    assert (
+        made["modelspec.architecture"] == "some-architecture-medium/lora"
+        and made["modelspec.trigger_phrase"] == "eileen"
+    )
+    assert json.loads(made["animeflow.recipe"])["learn"]["rank"] == 32 and made["animeflow.data"] == "abc"
+    bare = header(record={}, trigger=None)
+    assert not {"ss_steps", "ss_unet_lr", "modelspec.title", "animeflow.trigger"} & set(bare)
+
+
+def test_several_ranks_are_dynamic():
+    record = RECORD | {"learn": RECORD["learn"] | {"ranks": [8, 32]}}
+    assert header(record=record)["ss_network_dim"] == "Dynamic"
+    assert header(record=record, rank=8, alpha=8)["ss_network_dim"] == "8"
+
+
+def test_the_hashes_are_those_of_sd_scripts():
+    """Its definition step by step, over a file that is longer than the piece that the old hash is of."""
+    tensors = {"a": torch.arange(400_000, dtype=torch.float32), "b": torch.ones(3, dtype=torch.bfloat16)}
+    made = header() | {"modelspec.title": "other"}
+    file = BytesIO(save(tensors, {key: value for key, value in made.items() if key.startswith("ss_")}))
+    length = int.from_bytes(file.read(8), "little")
+    file.seek(8 + length)
+    expected = hashlib.sha256(file.read()).hexdigest()
+    file.seek(0x100000)
+    legacy = hashlib.sha256(file.read(0x10000)).hexdigest()[:8]
+    assert hashes(tensors, made) == {"sshs_model_hash": expected, "sshs_legacy_hash": legacy}
+    assert hashes(tensors, made | {"animeflow.x": "more"}) == hashes(tensors, made), "strings of others change nothing"
+    changed = {**tensors, "b": torch.zeros(3, dtype=torch.bfloat16)}
+    assert hashes(changed, made)["sshs_model_hash"] != expected
+    assert set(load(file.getvalue())) == {"a", "b"}
+
+
+def test_the_way_back():
+    told = explain(header(tags={"x": {"1girl": 20, "smile": 3}, "y": {"smile": 30}}))
+    assert told["written by"] == "animeflow" and told["trigger"] == "eileen" and told["rank"] == "32"
+    assert told["base"] == RECORD["base"] and told["recipe"]["optimizer"]["lr"] == 0.0002
+    assert list(told["tags"].items()) == [("smile", 33), ("1girl", 20)]
+
+
+def test_headers_of_others_are_read_and_broken_ones_survived():
+    kohya = {"ss_network_module": "networks.lora", "ss_output_name": "old", "ss_training_finished_at": "1700000000.5",
+             "ss_tag_frequency": "{broken", "ss_sd_model_name": "None"}  # fmt: skip
+    told = explain(kohya)
+    assert told["title"] == "old" and told["date"].startswith("2023-11-14") and "base" not in told
+    assert explain({"lora_adapter_metadata": "{}"})["written by"] == "diffusers"
+    assert explain({}) == {}
