@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from io import BytesIO
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from safetensors.torch import load, save
 from animeflow.learn.explain import explain
 from animeflow.learn.metadata import hashes, lora_metadata
 from animeflow.model import registry
+from animeflow.model.low_rank import LowRank
 
 MINIMUM = (
     "ss_v2", "ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args",
@@ -34,14 +36,20 @@ RECORD = {
              "shift.mode": "fixed", "shift.value": 1.0},
     "precision": "bf16 autocast over float32 weights",
     "data": {"images": 20, "manifest_hash": "abc", "sources": {"eileen": 20}, "buckets": {"768x1024": 12, "1024x1024": 8}},
-    "learn": {"kind": "lora", "rank": 32, "alpha": 16, "ranks": [32], "targets": "default"},
+    "learn": {"kind": "lora", "rank": 32, "alpha": 16, "targets": "default"},
+    "caption_policy": {"concepts": {"a": {"trigger": "eileen"}, "b": {"trigger": None}}},
 }  # fmt: skip
 
 
-def header(family: str = "sd35", **options) -> dict[str, str]:
-    return lora_metadata(
-        family=family, flavour="medium", model_spec=SPEC, **({"record": RECORD, "trigger": "eileen"} | options)
-    )
+def state(*ranks: int) -> dict[str, LowRank]:
+    return {f"layer.{i}": LowRank(torch.zeros(r, 4), torch.zeros(4, r), r / 2) for i, r in enumerate(ranks or (32, 32))}
+
+
+def header(
+    family: str = "sd35", *, ranks: tuple[int, ...] = (), record: dict | None = None, **options
+) -> dict[str, str]:
+    fam = SimpleNamespace(name=family, flavour="medium", model_spec=SPEC)
+    return lora_metadata(fam, state(*ranks), RECORD if record is None else record, **options)
 
 
 @pytest.mark.parametrize("family", registry.names())
@@ -74,14 +82,13 @@ def test_it_says_what_the_record_says_and_nothing_else():
         and made["modelspec.trigger_phrase"] == "eileen"
     )
     assert json.loads(made["animeflow.recipe"])["learn"]["rank"] == 32 and made["animeflow.data"] == "abc"
-    bare = header(record={}, trigger=None)
+    bare = header(record={})
     assert not {"ss_steps", "ss_unet_lr", "modelspec.title", "animeflow.trigger"} & set(bare)
 
 
 def test_several_ranks_are_dynamic():
-    record = RECORD | {"learn": RECORD["learn"] | {"ranks": [8, 32]}}
-    assert header(record=record)["ss_network_dim"] == "Dynamic"
-    assert header(record=record, rank=8, alpha=8)["ss_network_dim"] == "8"
+    assert header(ranks=(8, 32))["ss_network_dim"] == "Dynamic" == header(ranks=(8, 32))["ss_network_alpha"]
+    assert header(ranks=(8, 8))["ss_network_dim"] == "8"
 
 
 def test_the_hashes_are_those_of_sd_scripts():

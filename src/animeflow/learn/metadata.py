@@ -17,43 +17,47 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..model import registry
+from ..model.low_rank import LowRankState
+from ..model.protocol import Family
 
 SPEC = "1.0.1"
 LEGACY_AT, LEGACY_BYTES = 0x100000, 0x10000  # the piece of the file that the old hash is of
 
 
 def lora_metadata(
-    *,
-    family: str,
-    flavour: str,
-    model_spec: Mapping[str, str],
+    family: Family,
+    state: LowRankState,
     record: Mapping[str, Any],
-    rank: int | None = None,
-    alpha: float | None = None,
-    trigger: str | None = None,
+    *,
+    dialect: str | None = None,
     tags: Mapping[str, Mapping[str, int]] | None = None,
 ) -> dict[str, str]:
-    """The header of one run's LoRA, whatever its dialect.
+    """The header of one run's LoRA.
 
     Args:
-        model_spec: of the family.
+        state: ranks and scales are read here: of layers that differ they are "Dynamic", as kohya has it.
         record: of the run, as its `record.json` has it, with what learned under `learn`; any fact may be missing.
-        rank, alpha: of all layers; those of the record unless given. Layers of several ranks are "Dynamic", as kohya has it.
-        trigger: the word to prompt for.
+        dialect: of this file.
         tags: how often each tag was seen, by concept.
     """
-    learn: Mapping[str, Any] = record.get("learn") or {}
-    if rank is None and len(learn.get("ranks") or [0]) < 2:
-        rank = learn.get("rank")
-        alpha = learn.get("alpha") if alpha is None else alpha
+    word = trigger(record)
     facts = {
-        **_network(family, flavour, rank, alpha, learn),
+        **_network(family, state, record.get("learn") or {}),
         **{f"ss_{key}": value for key, value in _training(record).items()},
         **{f"ss_{key}": value for key, value in _data(record, tags).items()},
-        **{f"modelspec.{key}": value for key, value in _spec(record, model_spec, flavour, trigger).items()},
-        **{f"animeflow.{key}": value for key, value in _provenance(record, family, flavour, trigger).items()},
+        **{f"modelspec.{key}": value for key, value in _spec(record, family, word).items()},
+        **{f"animeflow.{key}": value for key, value in _provenance(record, family, word).items()},
+        "animeflow.dialect": dialect,
     }
     return {key: _string(value) for key, value in facts.items() if value is not None}
+
+
+def trigger(record: Mapping[str, Any]) -> str | None:
+    """The words to prompt for, those of several concepts with commas between; None where the record has none."""
+    if record.get("trigger"):
+        return str(record["trigger"])
+    concepts = (record.get("caption_policy") or {}).get("concepts") or {}
+    return ", ".join(str(each["trigger"]) for each in concepts.values() if each.get("trigger")) or None
 
 
 def hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
@@ -69,16 +73,15 @@ def hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[s
     }
 
 
-def _network(
-    family: str, flavour: str, rank: int | None, alpha: float | None, learn: Mapping[str, Any]
-) -> dict[str, Any]:
+def _network(family: Family, state: LowRankState, learn: Mapping[str, Any]) -> dict[str, Any]:
     """The minimum that kohya's scripts always write, and that their readers ask for."""
+    ranks, alphas = ({each.rank for each in state.values()}, {float(each.alpha) for each in state.values()})
     own = {key: learn[key] for key in ("targets", "rslora", "dropout", "base_dtype") if learn.get(key)}
     return {
         "ss_v2": "False",
-        **registry.kohya_header(family, flavour),
-        "ss_network_dim": "Dynamic" if rank is None else rank,
-        "ss_network_alpha": "Dynamic" if alpha is None else float(alpha),
+        **registry.kohya_header(family.name, family.flavour),
+        "ss_network_dim": ranks.pop() if len(ranks) == 1 else "Dynamic",
+        "ss_network_alpha": alphas.pop() if len(alphas) == 1 else "Dynamic",
         "ss_network_args": own,
     }
 
@@ -133,14 +136,12 @@ def _data(record: Mapping[str, Any], tags: Mapping[str, Mapping[str, int]] | Non
     }  # fmt: skip
 
 
-def _spec(
-    record: Mapping[str, Any], model_spec: Mapping[str, str], flavour: str, trigger: str | None
-) -> dict[str, Any]:
-    architecture = model_spec.get("architecture")
+def _spec(record: Mapping[str, Any], family: Family, word: str | None) -> dict[str, Any]:
+    architecture = family.model_spec.get("architecture", family.name)
     return {
         "sai_model_spec": SPEC,
-        "architecture": f"{architecture}-{flavour}/lora" if architecture else None,
-        "implementation": model_spec.get("implementation"),
+        "architecture": f"{architecture}-{family.flavour}/lora",
+        "implementation": family.model_spec.get("implementation"),
         "title": record.get("name"),
         "description": record.get("description"),
         "author": record.get("author"),
@@ -148,21 +149,21 @@ def _spec(
         "date": record.get("date"),
         "resolution": record.get("resolution"),
         "prediction_type": "velocity",
-        "trigger_phrase": trigger,
+        "trigger_phrase": word,
     }
 
 
-def _provenance(record: Mapping[str, Any], family: str, flavour: str, trigger: str | None) -> dict[str, Any]:
+def _provenance(record: Mapping[str, Any], family: Family, word: str | None) -> dict[str, Any]:
     data = record.get("data") or {}
     kept = ("learn", "optimizer", "schedule", "flow", "precision", "ema", "caption_policy", "seed", "effective_batch")
     recipe = {key: record[key] for key in kept if record.get(key) is not None}
     return {
-        "family": family,
-        "flavour": flavour,
+        "family": family.name,
+        "flavour": family.flavour,
         "run": record.get("name"),
         "base": record.get("base"),
         "images_seen": record.get("images_seen"),
-        "trigger": trigger,
+        "trigger": word,
         "recipe": recipe or None,
         "data": data.get("manifest_hash"),
         "config_hash": record.get("config_hash"),
