@@ -97,13 +97,15 @@ def trainer(
     settings=None,
     rates=None,
     frozen=(),
+    on_base=False,
+    base_dtype=torch.float32,
     **steps,
 ) -> Trainer:
     """`rates` of parts, and `frozen` parts, by the first component of their names."""
     rhythm = {"log_every_images": 16, "checkpoint_every_images": 24, "device": "cpu", "watchdog_seconds": 0}
     learner = Learner()
     for part in frozen:
-        getattr(learner, part).requires_grad_(False)
+        getattr(learner, part).requires_grad_(False).to(base_dtype)
     return Trainer(
         learner=learner,
         recipe=lambda learner: Velocity(learner, seed=3),
@@ -113,6 +115,7 @@ def trainer(
         settings=Settings(images=images, precision=precision, **rhythm | (settings or {})),
         folder=folder,
         tracker=Tracker(folder),
+        on_base=on_base,
         hooks=hooks,
         identity=identity or {"seed": 3},
     )
