@@ -208,6 +208,7 @@ def captions(config: Config) -> Any:
 
 def source(config: Config) -> Any:
     """Where pictures and their facts are read from."""
+    from ..catalogue.sources.concepts import ConceptsSource
     from ..catalogue.sources.danbooru import DanbooruSource
     from ..catalogue.sources.folder import FolderSource
     from ..catalogue.sources.gallery_dl import GalleryDlSource
@@ -218,9 +219,25 @@ def source(config: Config) -> Any:
         path = node.get(name)
         if path is not None and not Path(path).exists():
             raise ConfigError(f"{path} does not exist", where=f"catalogue.{name}", do="give the path of your pictures")
+
+    def concepts(concepts: Mapping[str, Any]) -> ConceptsSource:
+        where = "catalogue.source.concepts"
+        for name, options in concepts.items():
+            if not isinstance(options, Mapping) or "name" in options:
+                raise ConfigError(
+                    f"'{name}' is no concept", where=where, do=f"write it like {{{name}: {{root: FOLDER}}}}"
+                )
+        return ConceptsSource(
+            [
+                build(FolderSource, options, where=f"{where}.{name}", name=str(name))
+                for name, options in concepts.items()
+            ]
+        )
+
     kinds: dict[str, Callable[..., Any]] = {
         "toonworld": ToonworldSource,
         "folder": FolderSource,
+        "concepts": concepts,
         "danbooru": DanbooruSource,
         "gallery_dl": GalleryDlSource,
     }

@@ -12,7 +12,8 @@ from ..text.tags import empty_tags
 
 @dataclass
 class Facts:
-    """The part of a Post that does not come from the file's bytes. `surfaces` are all tags as found, for the blocklist only."""
+    """The part of a Post that does not come from the file's bytes. `surfaces` are all tags as found, for the blocklist only;
+    `source` is the concept of a picture, where it has one, and stands for the adapter's name."""
 
     tags: dict[str, list[str]] = field(default_factory=empty_tags)
     captions: dict[str, str] = field(default_factory=dict)
@@ -24,6 +25,7 @@ class Facts:
     origin: str = "unknown"
     truth: dict[str, Any] | None = None
     site: str | None = None
+    source: str | None = None
     surfaces: tuple[str, ...] = ()
 
 

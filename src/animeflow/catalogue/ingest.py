@@ -226,7 +226,7 @@ class _Run:
             rating=facts.rating,
             score=facts.score,
             created_at=facts.created_at,
-            source=_source_name(self.report.source, facts.site),
+            source=facts.source or _source_name(self.report.source, facts.site),
             source_id=facts.source_id,
             url=facts.url,
             origin=facts.origin,

@@ -34,7 +34,7 @@ class Post:
         captions: language ("en", "ja", ...) to sentences.
         rating: general, sensitive, questionable, explicit or unknown.
         score, created_at (ISO, UTC), source_id, url: as the source says, None where it does not.
-        source: name of the adapter, with the site where it has one.
+        source: name of the adapter, with the site where it has one; of the concept, where a catalogue has several.
         origin: human, ai, ai_assisted, drawn_by_program or unknown. Absence of proof is `unknown`.
         truth: what a drawing program knows about its picture, None for all others.
         split: train or val, a function of the uid.

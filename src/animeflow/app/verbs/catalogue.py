@@ -36,7 +36,7 @@ def collect(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     blocklist = Blocklist.default().with_tags(node["blocklist"])
     pictures = source(config)
     if dry_run:
-        log.info("would read %s into %s (%d candidates)", node["root"], place.catalogue, sum(1 for _ in pictures))
+        log.info("would read %s into %s (%d candidates)", pictures.root, place.catalogue, sum(1 for _ in pictures))
         return None
     catalogue = Catalogue(place.catalogue)
     report = ingest(

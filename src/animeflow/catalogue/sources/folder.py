@@ -1,20 +1,27 @@
 """A folder of pictures with text beside them: NAME.txt and NAME.caption, at any depth. Knows file names and text; decodes nothing.
 
 `.txt` holds tags (separated by commas or lines, `character:` and such prefixes understood), `.caption` holds sentences, and either
-may hold the other: what the text looks like decides. `NAME.ja.caption` is a sentence in Japanese.
+may hold the other: what the text looks like decides. `NAME.ja.caption` is a sentence in Japanese. `NAME.mask.png` and
+`masks/NAME.png` are the mask of a picture and no picture.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ...text.tags import CATEGORY_WORDS, empty_tags, rating_of, split_sidecar
+from ...text.trigger import kohya_folder, trigger_of
 from ..candidate import Candidate, Facts
 from ..walk import files_in, is_picture, not_a_picture
 
+log = logging.getLogger(__name__)
+
 SIDECARS = (".txt", ".caption")
+MASK = ".mask"  # the end of a mask's stem
+MASKS = "masks"  # the folder of masks
 _LANGUAGE = re.compile(r"\.([a-z]{2}(?:-[A-Za-z]{2,4})?)$")
 _NAMESPACES = {**CATEGORY_WORDS, "creator": "artist"}
 _END = (".", "!", "?", "。", "！", "？")
@@ -55,18 +62,33 @@ class FolderSource:
 
     def _folder(self, files: list[Path]) -> Iterator[Candidate]:
         """Candidates of one folder: every file is a picture, the sidecar of one, or refused."""
+        if files:
+            _hint(files[0].parent)
         texts = [file for file in files if file.suffix.lower() in SIDECARS]
         others = [file for file in files if file.suffix.lower() not in SIDECARS]
-        pictures = [file for file in others if is_picture(file)]
+        pictures = [file for file in others if is_picture(file) and not file.stem.endswith(MASK)]
         owners = {name for picture in pictures for name in (picture.name, picture.stem)}
+        masked = self._masked(files)
         for file in others:
-            if file in pictures:
+            if (file.stem.removesuffix(MASK) if file.stem.endswith(MASK) else "") in owners or file.stem in masked:
+                continue
+            if file.stem.endswith(MASK) and is_picture(file):
+                detail = f"no picture is called {file.stem.removesuffix(MASK)}"
+                yield Candidate(file, reason="missing_picture", detail=detail)
+            elif file in pictures:
                 yield self._candidate(file, [text for text in texts if _owner(text) in (file.name, file.stem)])
             else:
                 yield Candidate(file, reason="unknown_format", detail=not_a_picture(file))
         for text in texts:
             if _owner(text) not in owners:
                 yield Candidate(text, reason="missing_picture", detail=f"no picture is called {_owner(text)}")
+
+    def _masked(self, files: list[Path]) -> set[str]:
+        """Names and stems of the pictures beside this folder, where it is a folder of masks and so holds none of its own."""
+        if not files or files[0].parent.name != MASKS or files[0].parent == self.root:
+            return set()
+        beside = (file for file in files[0].parent.parent.iterdir() if file.is_file() and is_picture(file))
+        return {name for file in beside for name in (file.name, file.stem)}
 
     def _candidate(self, picture: Path, texts: list[Path]) -> Candidate:
         facts = Facts(rating=self.rating, origin=self.origin)
@@ -85,6 +107,16 @@ class FolderSource:
             facts.captions[language] = " ".join(content.split())
         else:
             read_tags(split_sidecar(content), facts)
+
+
+def _hint(folder: Path) -> None:
+    """Say what a folder's name means to other trainers and does not mean here."""
+    if found := kohya_folder(folder.name):
+        name = trigger_of(folder.name) or "NAME"
+        log.info(
+            "the number in the name of '%s' is not read: data.loader.repeats={%s: %d} shows its pictures as often, for a concept "
+            "of that name", folder.name, name, found[0],
+        )  # fmt: skip
 
 
 def _owner(text: Path) -> str:
