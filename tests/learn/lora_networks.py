@@ -30,7 +30,7 @@ def velocity(family: Any, backbone: Any = None, *, seed: int = 0) -> torch.Tenso
         return (backbone or family.backbone()).eval()(x, torch.tensor([0.3, 0.8]), cond)
 
 
-def stir(backbone: Any, *, seed: int = 1, scale: float = 0.05) -> None:
+def stir(backbone: Any, *, seed: int = 1, scale: float = 0.3) -> None:
     """Numbers in B and in the magnitudes, as if it had learned."""
     with torch.no_grad():
         for name, parameter in backbone.named_parameters():
