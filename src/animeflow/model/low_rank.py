@@ -1,4 +1,4 @@
-"""Low-rank additions to linear layers as plain tensors: what a LoRA file holds, whatever its names. Knows matrices; knows no network.
+"""Low-rank additions to linear layers as plain tensors: what a LoRA file holds, by whatever names. Knows matrices, no network.
 
 A state maps the name of a layer, as `Backbone.export_state` has it without `.weight`, to its addition. The scale that a program
 applies is always `alpha / rank`: what rsLoRA or a pattern of alphas asks for is folded into `alpha`.

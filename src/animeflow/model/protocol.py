@@ -181,8 +181,9 @@ class Family(Protocol):
         """Every linear layer that a LoRA may be added to: its name in `export_state` without `.weight` -> its module's name in
         `backbone`, which may be the `outline`."""
 
-    def dialects(self) -> Mapping[str, Dialect]:
-        """The ways to name a LoRA's tensors by name; the first is the one that most programs read."""
+    @staticmethod
+    def dialects() -> Mapping[str, Dialect]:
+        """The ways to name a LoRA's tensors by name; the first is the one that most programs read. Asks for no weights."""
 
     def sizes(self) -> Sequence[PartSize]:
         """Parameter counts without allocating memory (meta device)."""

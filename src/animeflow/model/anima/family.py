@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from ...core.conditioning import Conditioning
 from ...core.errors import ConfigError
 from ..codec import KLCodec, TinyCodec
+from ..dialect import Dialect
 from ..protocol import Layout, PartSize, SamplingDefaults
 from ..tensor_file import dtype_named
 from ..tiny_tokenizers import default_words
 from ..work import Work
-from . import sizes
+from . import lora, sizes
 from .adapter import check_mode
 from .backbone import Backbone
 from .codec import QwenCodec, load_anima_codec, untrained_qwen_codec
@@ -59,6 +60,7 @@ class Anima:
     """
 
     name = "anima"
+    lora_targets = lora.TARGETS
     text_settings = ("empty_prompt",)
 
     def __init__(
@@ -155,6 +157,16 @@ class Anima:
         from .layouts import layouts  # layouts know the family's parts, so they are imported when there is a family
 
         return layouts(self)
+
+    def lora_layers(self, backbone: nn.Module) -> Mapping[str, str]:
+        """Linear layers of both networks: name in files -> module of `backbone`."""
+        assert isinstance(backbone, Backbone)
+        return lora.lora_layers(("net", backbone.net), ("adapter", backbone.adapter))
+
+    @staticmethod
+    def dialects() -> Mapping[str, Dialect]:
+        """The ways to name a LoRA's tensors."""
+        return lora.dialects()
 
     def sizes(self) -> Sequence[PartSize]:
         """Parameter counts of the parts as they would be built; large ones are counted without memory."""

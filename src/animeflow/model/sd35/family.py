@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from ...core.conditioning import Conditioning
 from ...core.errors import ConfigError
 from ..codec import KLCodec, TinyCodec, load_codec
+from ..dialect import Dialect
 from ..protocol import Layout, PartSize, SamplingDefaults
 from ..tensor_file import dtype_named
 from ..tiny_tokenizers import default_words
 from ..toon_codec import untrained_codec
 from ..work import Work
-from . import sizes
+from . import lora, sizes
 from .backbone import Backbone
 from .load import check_flavour, find_weights, stored_backbone, stored_shape
 from .shapes import shape
@@ -58,6 +59,7 @@ class SD35:
         "architecture": "stable-diffusion-3.5",  # the standard's names end with the flavour
         "implementation": "https://github.com/Stability-AI/sd3.5",  # whose key names the original layouts use
     }
+    lora_targets = lora.TARGETS
     text_settings = ("t5_pad_policy", "t5_length", "clip_length")
 
     def __init__(
@@ -144,6 +146,16 @@ class SD35:
         from .layouts import layouts  # layouts know families' parts, so they are imported when there is a family
 
         return layouts(self)
+
+    def lora_layers(self, backbone: nn.Module) -> Mapping[str, str]:
+        """Linear layers and the patch convolution: name in files -> module of `backbone`."""
+        assert isinstance(backbone, Backbone)
+        return lora.lora_layers(backbone.net, inside="net")
+
+    @staticmethod
+    def dialects() -> Mapping[str, Dialect]:
+        """The ways to name a LoRA's tensors."""
+        return lora.dialects()
 
     def sizes(self) -> Sequence[PartSize]:
         """Parameter counts of the parts as they would be built; large ones are counted without memory."""
