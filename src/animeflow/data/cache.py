@@ -70,11 +70,12 @@ class CacheReport:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What the pictures of one process need: uid -> latent address, uid -> captions, address -> text."""
+    """What the pictures of one process need: uid -> latent address, uid -> captions, address -> text; and uid -> concept."""
 
     latents: dict[int, str]
     captions: dict[int, list[Caption]]
     texts: dict[str, str]
+    concepts: dict[int, str]
 
 
 def build_cache(
@@ -212,13 +213,15 @@ def _want(
     latents: dict[int, str] = {}
     captions: dict[int, list[Caption]] = {}
     texts = {text_address(EMPTY, tower, text_dtype): EMPTY}
+    concepts: dict[int, str] = {}
     for uid in shards.in_file_order():
         if uid % world != rank:  # a uid is a hash already, so this is an even split
             continue
-        latents[uid] = latent_address(shards.pixels_of(uid), codec)
-        captions[uid] = variants(shards.facts(uid), policy, count=number, seed=seed, uid=uid) if number else []
+        facts = shards.facts(uid)
+        latents[uid], concepts[uid] = latent_address(shards.pixels_of(uid), codec), str(facts.get("source") or "")
+        captions[uid] = variants(facts, policy, count=number, seed=seed, uid=uid) if number else []
         texts |= {text_address(caption.text, tower, text_dtype): caption.text for caption in captions[uid]}
-    return _Wanted(latents, captions, texts)
+    return _Wanted(latents, captions, texts, concepts)
 
 
 def _todo(store: Store, latents: Mapping[int, str]) -> list[int]:
@@ -252,7 +255,8 @@ def _write_index(
         if uid not in rejected:
             texts = tuple(caption.text for caption in wanted.captions[uid])
             addresses = tuple(map(address, texts))
-            rows.append(Row(uid, shards.bucket_of(uid), shards.split_of(uid), latent, addresses, texts))
+            place = (shards.bucket_of(uid), shards.split_of(uid))
+            rows.append(Row(uid, *place, latent, addresses, texts, wanted.concepts[uid]))
     write_part(part_path(out, report.hash, rank, world), rows, asdict(report))
     if rank == 0:
         manifest = {

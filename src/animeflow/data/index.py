@@ -28,9 +28,10 @@ SCHEMA = pa.schema(
         "latent": pa.string(),
         "captions": pa.list_(pa.string()),
         "texts": pa.list_(pa.string()),
+        "concept": pa.string(),
     }
 )
-"""One row per picture: address of its latent, addresses and texts of its captions."""
+"""One row per picture: address of its latent, addresses and texts of its captions, and the source that it came from."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Row:
     latent: str
     captions: tuple[str, ...]
     texts: tuple[str, ...]
+    concept: str = ""
 
 
 def part_path(folder: Path, hash: str, rank: int, world: int) -> Path:
@@ -150,6 +152,17 @@ class CacheIndex:
             if split in (None, part):
                 found.setdefault(bucket, []).append(uid)
         return found
+
+    def concepts(self) -> dict[int, str]:
+        """uid -> the concept (source) of every picture. Raises DataError for a cache that is older than this column."""
+        try:
+            table = self._read_parts(["uid", "concept"])
+        except DataError as error:
+            raise DataError(
+                "this cache does not say which picture is of which concept", where=str(self.place), why=str(error),
+                do="run 'cache' again: nothing is encoded anew",
+            ) from error  # fmt: skip
+        return dict(zip(table["uid"].to_pylist(), table["concept"].to_pylist()))
 
     def bucket_of(self, uid: int) -> str:
         return self._columns["bucket"][self._row(uid)].as_py()
