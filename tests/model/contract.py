@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 import pytest
 import torch
 from counted import really_counted
@@ -10,6 +12,8 @@ from torch import nn
 from animeflow.core import seed
 from animeflow.core.conditioning import Conditioning
 from animeflow.core.errors import ConfigError
+from animeflow.model.dialect import Dialect
+from animeflow.model.low_rank import LowRank
 from animeflow.model.protocol import Codec, Family, TextTower
 
 CAPTIONS = [
@@ -26,6 +30,18 @@ def stir(backbone: nn.Module, *, scale: float = 0.05) -> nn.Module:
     for name, parameter in sorted(backbone.named_parameters()):
         parameter.add_(scale * seed.normal(tuple(parameter.shape), 0, "stir", name))
     return backbone
+
+
+def random_lora(family: Family, *, root: int = 0) -> dict[str, LowRank]:
+    """An addition to every layer that can have one; ranks and alphas differ from layer to layer."""
+    outline, state = family.outline(), {}
+    for index, (name, path) in enumerate(family.lora_layers(outline).items()):
+        out, *rest = outline.get_submodule(path).weight.shape
+        rank = 1 + index % 4
+        down = seed.normal((rank, *rest), root, "down", name)
+        up = seed.normal((out, rank, *[1] * (len(rest) - 1)), root, "up", name)
+        state[name] = LowRank(down, up, alpha=0.3 + index % 7)
+    return state
 
 
 class FamilyContract:
@@ -254,6 +270,30 @@ class FamilyContract:
         places = {parameter.data_ptr() for parameter in backbone.parameters()}
         assert not places & {parameter.data_ptr() for parameter in stock.parameters()}
         assert any(parameter.requires_grad for parameter in stock.parameters())
+
+    def test_layers_for_a_lora_are_weights_of_its_files_and_modules_of_the_backbone(self, family):
+        backbone, outline = family.backbone(), family.outline()
+        layers, state = family.lora_layers(backbone), backbone.export_state()
+        assert layers == family.lora_layers(outline)
+        for name, path in layers.items():
+            assert backbone.get_submodule(path).weight.shape == state[f"{name}.weight"].shape
+        assert "default" in family.lora_targets
+        for patterns in family.lora_targets.values():
+            assert all(any(fnmatchcase(name, pattern) for name in layers) for pattern in patterns)
+
+    def test_every_dialect_gives_back_the_same_additions(self, family):
+        """Ranks and alphas differ from layer to layer, and every layer has one."""
+        state, dialects = random_lora(family), type(family).dialects()
+        assert all(isinstance(dialect, Dialect) and name == dialect.name for name, dialect in dialects.items())
+        for dialect in dialects.values():
+            tensors = dialect.write(state)
+            assert dialect.matches(tensors)
+            found = dialect.read(tensors)
+            assert found.keys() == state.keys()
+            for name, addition in state.items():
+                assert found[name].rank == addition.rank
+                expected = addition.delta()
+                assert (found[name].delta() - expected).norm() <= 1e-6 * expected.norm()
 
     def test_planned_sizes_are_the_real_ones(self, family):
         trainable = sum(parameter.numel() for parameter in family.backbone().parameters())

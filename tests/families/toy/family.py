@@ -7,6 +7,8 @@ import torch
 
 from ...core.conditioning import Conditioning
 from ...core.seed import normal
+from ..lora_layers import low_rank_layers
+from ..lora_table import Row, Spelling, TableDialect
 from ..protocol import PartSize, SamplingDefaults
 from ..tensor_file import cast, only_file, read_tensors, write_tensors
 from ..work import Work, linear
@@ -21,6 +23,7 @@ class Toy:
     text_tokens = 1  # whatever a caption says becomes one vector
     defaults = SamplingDefaults(shift=3.0, cfg=2.0, steps=8)
     model_spec = {"architecture": "toy", "implementation": "animeflow"}  # noqa: RUF012
+    lora_targets = {"default": ("film",), "all": ("*",)}  # noqa: RUF012
 
     def __init__(self, flavour="tiny", *, weights=None, width=32, words=40, seed=0):
         self.flavour, self.weights = flavour, str(weights or f"random, seed {seed}")
@@ -47,6 +50,22 @@ class Toy:
 
     def layouts(self):
         return {OneFile.name: OneFile()}
+
+    def lora_layers(self, backbone):
+        return {name: name for name in low_rank_layers(backbone)}  # our modules have the names that our files have
+
+    @staticmethod
+    def dialects():
+        names = ("read", "film", "say")
+        toy = TableDialect(
+            name="toy",
+            readers=("animeflow",),
+            place="beside whatever reads it",
+            rows=tuple(Row(name, (name,)) for name in names),
+            spellings=(Spelling("toy."),),
+            own_alpha=True,
+        )
+        return {toy.name: toy}
 
     def sizes(self):
         return [PartSize("backbone", sum(p.numel() for p in self._backbone.parameters()), trainable=True)]
