@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from ..model import registry
+
 TRAIN = "train"  # what a folder means
 
 ABOUT = """Train a LoRA from a folder of pictures, or work on LoRA files.
@@ -78,7 +80,9 @@ def _command(name: str, about: str, params: list[click.Parameter], execute: Call
 def _commands() -> list[tuple[str, str, list[click.Parameter]]]:
     file = click.Argument(["file"], metavar="FILE")
     base = click.Option(["--base"], metavar="PATH", help="The model it belongs to: a folder or file of any layout.")
-    family = click.Option(["--family"], metavar="NAME", help="Where the file alone does not tell: sd35 or anima.")
+    family = click.Option(
+        ["--family"], metavar="NAME", help=f"Where the file alone does not tell: {' or '.join(registry.names())}."
+    )
     out = click.Option(["--out"], metavar="PATH", help="Where to write; beside the file by default.")
     as_json = click.Option(["--json"], is_flag=True, help="Print JSON.")
     return [
@@ -141,7 +145,9 @@ def _train() -> list[click.Parameter]:
     return [
         click.Argument(["directory"], metavar="DIR"),
         click.Option(["--base"], metavar="PATH", help="The model to add to: a diffusers folder or a single file."),
-        click.Option(["--family"], metavar="NAME", help="sd35 or anima; read from the base by default."),
+        click.Option(
+            ["--family"], metavar="NAME", help=f"{' or '.join(registry.names())}; read from the base by default."
+        ),
         click.Option(["--tiny"], is_flag=True, help="On a CPU, with the small base that comes along: a rehearsal."),
         click.Option(
             ["--preset"], metavar="NAME", help="An experiment of configs/ to begin with, such as sd35m_lora_prodigy."
