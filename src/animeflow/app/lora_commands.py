@@ -49,6 +49,11 @@ class FolderOrCommand(click.Group):
             args = [TRAIN, *args]
         return super().resolve_command(ctx, args)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Those of a folder, then the commands."""
+        click.Command.format_options(self.commands[TRAIN], ctx, formatter)
+        self.format_commands(ctx, formatter)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # An option first (`lora --tiny DIR`) is one of `train`, except the two that explain.
         if args and args[0].startswith("-") and args[0] not in ("-h", "--help"):
