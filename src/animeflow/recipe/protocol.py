@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -20,11 +20,13 @@ class LossReport:
             optimizer step add up to the loss of the whole, however it was cut.
         loss_B: `[B]` error of every image before weighting, float32, detached; comparable at equal t over any recipe.
         t_B: `[B]` the t each image was asked at, float32, detached.
+        parts: what else is in `loss`, by name, `[B]` before weighting, float32, detached: for log lines.
     """
 
     loss: Tensor
     loss_B: Tensor
     t_B: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,10 @@ class Books:
     def add(self, fed: Fed, reports: Sequence[LossReport], totals: Totals) -> None:
         """One optimizer step. Waits for nothing."""
         flops = sum(self._flops(batch) * len(batch) for batch in fed.batches) if self._flops else 0.0
-        self.telemetry.add(totals, images=fed.images, wait_s=fed.wait_s, flops=flops * self._parallel.world)
+        parts = {name: self._parallel.sum(sums) for name, sums in _parts(reports).items()}
+        self.telemetry.add(
+            totals, images=fed.images, wait_s=fed.wait_s, flops=flops * self._parallel.world, parts=parts
+        )
         if self._visits:
             self._visits.add(fed.batches, reports)
         self._steps += 1
@@ -121,3 +124,18 @@ class Books:
         seconds, waits = torch.stack(self._parallel.gather(mine)).T.tolist()
         for sentence in self._stragglers.update(seconds, waits):
             log.warning("%s", sentence)
+
+
+def _parts(reports: Sequence[LossReport]) -> dict[str, Tensor]:
+    """What else is in the losses of this process, by name: sum and number of its images, float64 `[2]`. What is no number is left
+    out, as it is of the loss."""
+    found: dict[str, list[Tensor]] = {}
+    for report in reports:
+        for name, part_B in report.parts.items():
+            found.setdefault(name, []).append(part_B)
+    sums = {}
+    for name, parts in sorted(found.items()):
+        part_B = torch.cat(parts).double()
+        finite_B = torch.isfinite(part_B)
+        sums[name] = torch.stack([torch.where(finite_B, part_B, 0.0).sum(), finite_B.double().sum()])
+    return sums

@@ -130,3 +130,7 @@ def _tensors(batches: Iterable[Batch]) -> Iterable[torch.Tensor]:
         yield batch.latents
         yield from batch.conditioning.values()
         yield from batch.draws.values()
+        if batch.masks is not None:
+            yield batch.masks
+        if batch.prior is not None:
+            yield from batch.prior.values()

@@ -31,6 +31,7 @@ class Telemetry:
         self._device = device
         self.window_wait = 0.0  # seconds that this process waited for data before the last flush
         self._sums = torch.zeros(3, BINS, device=device, dtype=torch.float64)  # as in Totals
+        self._parts: dict[str, torch.Tensor] = {}  # sum and number of images of what else is in the loss
         self._images, self._flops = 0, 0.0
         self.start()
 
@@ -49,9 +50,20 @@ class Telemetry:
         finally:
             self._paused_s += time.perf_counter() - start
 
-    def add(self, totals: Totals, *, images: int, wait_s: float, flops: float = 0.0) -> None:
-        """One optimizer step over all processes; `flops` by the closed form, over all its images."""
+    def add(
+        self,
+        totals: Totals,
+        *,
+        images: int,
+        wait_s: float,
+        flops: float = 0.0,
+        parts: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
+        """One optimizer step over all processes; `flops` by the closed form, over all its images; `parts` of the loss by name, each
+        its sum and its number of images, float64 `[2]`."""
         self._sums += totals.sums
+        for name, sums in (parts or {}).items():
+            self._parts[name] = self._parts[name] + sums if name in self._parts else sums
         self._images += images
         self._timed_images += images
         self._timed_flops += flops
@@ -81,16 +93,25 @@ class Telemetry:
             values["memory/peak_gib"] = torch.cuda.max_memory_allocated(self._device) / 2**30
         self.window_wait = self._wait_s
         values |= {f"train/loss_bin_{i}": float(total[i] / count[i]) for i in range(BINS) if count[i] > 0}
+        for name, sums in sorted(self._parts.items()):
+            part, images = sums.tolist()
+            values[f"train/loss_{name}"] = part / images if images else float("nan")
         self._sums.zero_()
-        self._images = 0
+        self._parts, self._images = {}, 0
         self.start()
         return values
 
     def state_dict(self) -> dict[str, Any]:
         """What the next line will be made of, as JSON that gives every float64 back exactly."""
-        return {"loss_ema": self.loss_ema, "images": self._images, "sums": self._sums.tolist()}
+        state = {"loss_ema": self.loss_ema, "images": self._images, "sums": self._sums.tolist()}
+        parts = {name: sums.tolist() for name, sums in self._parts.items()}
+        return state | ({"parts": parts} if parts else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of `state_dict`; the sums are over all processes, and all have them."""
         self.loss_ema, self._images = state["loss_ema"], state["images"]
         self._sums.copy_(torch.tensor(state["sums"], dtype=torch.float64))
+        self._parts = {
+            name: torch.tensor(sums, dtype=torch.float64, device=self._device)
+            for name, sums in state.get("parts", {}).items()
+        }
