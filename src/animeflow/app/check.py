@@ -16,7 +16,7 @@ from .wiring import train_settings
 CONSTRUCTED = (
     *("toonworld", "catalogue.limits", "catalogue.source", "data.bucket", "data.shard", "data.cache", "data.codec"),
     *("text", "model", "optim", "recipe.density", "recipe.shift", "recipe.weight", "evaluate.oracle_budget"),
-    *("data.loader.encoder_dropout", "data.remote", "learn"),
+    *("data.loader.encoder_dropout", "data.loader.repeats", "data.remote", "learn"),
 )
 
 KINDS = ("ema", "trained")  # of weights: the average that a run uses, and the trained ones

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ class Exposure:
 
     Attributes:
         source: where this was read.
-        images: bucket -> pictures of the training split.
+        images: bucket -> pictures of the training split that an epoch shows: one with repeats counts as often as it comes.
         truncated: encoder -> captions that are longer than it takes.
         captions: that were looked at.
     """
@@ -37,7 +38,8 @@ class Exposure:
         return {bucket: count / self.total for bucket, count in self.images.items()}
 
     def visits(self, images: int) -> float:
-        """How often every picture is seen in a run of so many: buckets keep their shares, so it is the same in all of them."""
+        """How often every picture is seen in a run of so many: buckets keep their shares, so it is the same in all of them. One with
+        repeats is seen so many times more."""
         return images / self.total
 
 
@@ -49,14 +51,14 @@ def exposure(config: Config) -> Exposure | str:
         (_of_shards, place.shards),
     ):
         try:
-            if (found := read(folder)) is not None and found.total:
+            if (found := read(folder, config["data"]["loader"].get("repeats") or {})) is not None and found.total:
                 return found
         except AnimeflowError as error:
             return f"{folder}: {error.what}"
     return f"neither cache nor shards in {place.set} yet"
 
 
-def _of_cache(folder: Path) -> Exposure | None:
+def _of_cache(folder: Path, repeats: Mapping[str, int]) -> Exposure | None:
     from ..data.index import LATEST, manifest_path, part_path, read_part
 
     if not (folder / LATEST).is_file():
@@ -67,15 +69,17 @@ def _of_cache(folder: Path) -> Exposure | None:
     truncated: Counter[str] = Counter()
     captions = 0
     for rank in range(world):
-        table, report = read_part(part_path(folder, address, rank, world), ["bucket", "split"])
-        rows = zip(table["bucket"].to_pylist(), table["split"].to_pylist(), strict=True)
-        images.update(bucket for bucket, split in rows if split == "train")
+        names = ["bucket", "split", *(["concept"] if repeats else [])]  # an older cache has no column of concepts
+        table, report = read_part(part_path(folder, address, rank, world), names)
+        for bucket, split, *concept in zip(*(table[name].to_pylist() for name in names), strict=True):
+            if split == "train":
+                images[bucket] += repeats.get(concept[0], 1) if concept else 1
         truncated.update(report.get("truncated", {}))
         captions += report.get("texts_encoded", 0) + report.get("texts_reused", 0)
     return Exposure(str(folder), _parsed(images), dict(truncated), captions)
 
 
-def _of_shards(folder: Path) -> Exposure | None:
+def _of_shards(folder: Path, _: Mapping[str, int]) -> Exposure | None:
     from ..data.manifest import MANIFEST, Manifest
 
     if not (folder / MANIFEST).is_file():

@@ -153,16 +153,17 @@ class CacheIndex:
                 found.setdefault(bucket, []).append(uid)
         return found
 
-    def concepts(self) -> dict[int, str]:
+    def concepts(self, split: str | None = "train") -> dict[int, str]:
         """uid -> the concept (source) of every picture. Raises DataError for a cache that is older than this column."""
         try:
-            table = self._read_parts(["uid", "concept"])
+            table = self._read_parts(["uid", "split", "concept"])
         except DataError as error:
             raise DataError(
                 "this cache does not say which picture is of which concept", where=str(self.place), why=str(error),
                 do="run 'cache' again: nothing is encoded anew",
             ) from error  # fmt: skip
-        return dict(zip(table["uid"].to_pylist(), table["concept"].to_pylist()))
+        rows = zip(*(table[name].to_pylist() for name in ("uid", "split", "concept")), strict=True)
+        return {uid: concept for uid, part, concept in rows if split in (None, part)}
 
     def bucket_of(self, uid: int) -> str:
         return self._columns["bucket"][self._row(uid)].as_py()

@@ -1,7 +1,8 @@
 """The order of data as a pure function: stride scheduling over buckets. Knows uids and bucket names; knows no file and no tensor.
 
 Within a bucket the order is an endless row of permutations, one per epoch of that bucket, so nothing is dropped, nothing is
-padded and visits never differ by more than one. Between buckets the next chunk goes to the smallest virtual finish time
+padded and visits never differ by more than one. A picture with r repeats comes r times in each, once in every r-th part of it.
+Between buckets the next chunk goes to the smallest virtual finish time
 (images used + jitter * chunk) / images of the bucket, so every bucket keeps its share. The world size never enters: all
 processes plan the same chunks and take slices of them. The whole state is a few integers.
 """
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..core import seed as keyed
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, did_you_mean
 from ..core.files import sha256
 
 log = logging.getLogger(__name__)
@@ -83,15 +84,20 @@ def _either(numbers: Sequence[int]) -> str:
 
 
 class _Lane:
-    """One bucket: its uids and the permutation of the epoch it is in."""
+    """One bucket: its uids, a slot for each time that one comes in an epoch, and the permutation of the epoch it is in."""
 
-    def __init__(self, name: str, uids: Sequence[int], seed: int) -> None:
+    def __init__(self, name: str, uids: Sequence[int], seed: int, repeats: Mapping[int, int]) -> None:
         self.name, self.seed = name, seed
         self.uids = np.sort(np.asarray(uids, dtype=np.int64))
+        self.times = np.array([repeats.get(uid, 1) for uid in self.uids.tolist()], dtype=np.int64)
+        self._owner = np.repeat(np.arange(len(self.uids)), self.times)  # slot -> picture
+        first = np.cumsum(self.times) - self.times
+        self._turn = np.arange(len(self._owner)) - first[self._owner]  # slot -> which of its picture's it is
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def __len__(self) -> int:
-        return len(self.uids)
+        """Images of one epoch."""
+        return len(self._owner)
 
     def take(self, start: int, count: int) -> tuple[list[int], list[int]]:
         """uids and visits of positions `start .. start + count` of the endless row."""
@@ -100,15 +106,28 @@ class _Lane:
         while count:
             epoch, offset = divmod(start, len(self))
             part = self._epoch_order(epoch)[offset : offset + count]
-            uids += self.uids[part].tolist()
-            visits += [epoch] * len(part)
+            pictures = self._owner[part]
+            uids += self.uids[pictures].tolist()
+            visits += (epoch * self.times[pictures] + self._turn[part]).tolist()
             start, count = start + len(part), count - len(part)
         return uids, visits
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, keyed.permutation(len(self), self.seed, "order", self.name, epoch)
+            self._epoch, self._order = (
+                epoch,
+                self._spread(keyed.permutation(len(self), self.seed, "order", self.name, epoch)),
+            )
         return self._order
+
+    def _spread(self, order: np.ndarray) -> np.ndarray:
+        """The k-th slot of a picture with r of them moves into the k-th r-th part of the epoch, to the place there that the
+        permutation gave it in the whole: so its visits follow one another, and twice in one step is rare."""
+        if len(self) == len(self.uids):
+            return order
+        place = np.empty(len(self))
+        place[order] = (np.arange(len(self)) + 0.5) / len(self)
+        return np.argsort((self._turn + place) / self.times[self._owner], kind="stable")
 
 
 class Plan:
@@ -120,10 +139,17 @@ class Plan:
         batch: images per optimizer step over all processes and accumulation.
         chunks_per_step: a step is cut into this many chunks, each of one bucket of its own; more of them mix aspect ratios
             inside a step. Fixed by the config, never by the number of processes.
+        repeats: uid -> how often that picture comes in an epoch, a whole number; 1 for those left out.
     """
 
     def __init__(
-        self, buckets: Mapping[str, Sequence[int]], *, seed: int, batch: int, chunks_per_step: int = 1
+        self,
+        buckets: Mapping[str, Sequence[int]],
+        *,
+        seed: int,
+        batch: int,
+        chunks_per_step: int = 1,
+        repeats: Mapping[int, int] | None = None,
     ) -> None:
         if chunks_per_step < 1 or batch < 1 or batch % chunks_per_step:
             raise ConfigError(
@@ -132,7 +158,9 @@ class Plan:
             )
         self.seed, self.batch, self.chunks_per_step = seed, batch, chunks_per_step
         self.chunk = batch // chunks_per_step
-        self._lanes = {name: _Lane(name, uids, seed) for name, uids in sorted(buckets.items()) if len(uids)}
+        self._lanes = {
+            name: _Lane(name, uids, seed, repeats or {}) for name, uids in sorted(buckets.items()) if len(uids)
+        }
         if not self._lanes:
             raise ConfigError(
                 "there is no image to train on", do="check split and filter, then run catalogue and shard again"
@@ -141,7 +169,7 @@ class Plan:
         self._used = dict.fromkeys(self._lanes, 0)
         self._step = 0
         self._heap = self._queue()
-        small = {name: len(lane) for name, lane in self._lanes.items() if len(lane) < self.chunk}
+        small = {name: len(lane.uids) for name, lane in self._lanes.items() if len(lane.uids) < self.chunk}
         if small:
             log.warning(
                 "buckets with fewer images than the %d of a chunk show a picture twice within one: %s; "
@@ -150,7 +178,7 @@ class Plan:
             )  # fmt: skip
 
     def __len__(self) -> int:
-        """Images of one epoch."""
+        """Images of one epoch, repeats counted."""
         return sum(map(len, self._lanes.values()))
 
     @property
@@ -163,7 +191,7 @@ class Plan:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Images per bucket."""
+        """Images per bucket in an epoch."""
         return {name: len(lane) for name, lane in self._lanes.items()}
 
     def next_step(self) -> list[Chunk]:
@@ -222,4 +250,32 @@ class Plan:
 
 def _data_hash(lanes: Mapping[str, _Lane]) -> str:
     parts = b"".join(name.encode() + b"\0" + lane.uids.astype("<i8").tobytes() for name, lane in lanes.items())
+    if any(
+        len(lane) != len(lane.uids) for lane in lanes.values()
+    ):  # without repeats it is what it was before there were any
+        parts += b"\0repeats" + b"".join(lane.times.astype("<i8").tobytes() for lane in lanes.values())
     return sha256(parts)[:32]
+
+
+def repeats_of(concepts: Mapping[int, str], repeats: Mapping[str, int]) -> dict[int, int]:
+    """uid -> repeats, from uid -> concept and concept -> repeats.
+
+    Raises:
+        ConfigError: a number is not whole and positive, or no picture is of a concept that is named.
+    """
+    where, known = "data.loader.repeats", sorted({concept for concept in concepts.values() if concept})
+    for name, number in repeats.items():
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ConfigError(
+                f"{name}={number!r} is not a positive whole number",
+                where=where,
+                why="so every picture comes exactly as often as is said, in every epoch",
+                do="for half as often as the others, give the others 2",
+            )
+        if name not in known:
+            raise ConfigError(
+                f"no picture to train on is of a concept '{name}'{did_you_mean(str(name), known)}",
+                where=where,
+                do=f"known here: {', '.join(known)}",
+            )
+    return {uid: repeats[concept] for uid, concept in concepts.items() if repeats.get(concept, 1) != 1}
