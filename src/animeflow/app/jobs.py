@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .learner import add, lora_settings
 from .wiring import Config, bucket_plan, family, optim, recipe, train_settings
 
 PARTS = ("weights", "codec", "text")
@@ -24,6 +25,7 @@ def step_job(config: Config) -> Any:
 
     settings, load = train_settings(config), config["data"]["loader"]
     fam = family_without_files(config, random_weights=True)
+    lora = lora_settings(config)
     images = max(1, load["batch"] // (config["train"]["processes"] or 1))
     return Job(
         family=fam,
@@ -33,6 +35,8 @@ def step_job(config: Config) -> Any:
         buckets=bucket_plan(config).buckets,
         images=images,
         micro_batch=min(load["micro_batch"], images),
+        additions=None if lora is None else lambda module: add(config, fam, module),
+        prior=(config["recipe"].get("prior") or {}).get("kind") == "dop",
         seed=config["seed"],
         name=config["name"],
     )

@@ -63,12 +63,19 @@ def unsupported(kind: str) -> ConfigError:
 
 def learner(config: Config, fam: Any) -> Learner:
     """The family's backbone, with additions on it where the config wants them. Raises ConfigError for settings that make none."""
-    settings = lora_settings(config)
     backbone = fam.backbone()
-    if settings is None:
+    if lora_settings(config) is None:
         return Learner(backbone, False, {"kind": "everything"})
+    add(config, fam, backbone)
+    return Learner(backbone, True, lora_facts(config, fam))
+
+
+def add(config: Config, fam: Any, backbone: Any) -> None:
+    """Put the additions of the config on `backbone`, a network of this family, in place, and freeze the rest."""
     from ..learn import attach
 
+    settings = lora_settings(config)
+    assert settings is not None
     _require_simple(config)
     start = None
     if settings.start is not None:
@@ -79,9 +86,9 @@ def learner(config: Config, fam: Any) -> Learner:
     if settings.base_dtype in ("int8", "nf4"):
         from ..model.low_bit import quantise
 
-        chosen = attach.frozen_linear(fam, backbone)
-        log.info("%d frozen layers in %s", quantise(backbone, chosen, settings.base_dtype), settings.base_dtype)
-    layers = attach.attach(fam, backbone, settings, seed=config["seed"])
+        number = quantise(backbone, attach.frozen_linear(fam, backbone), settings.base_dtype)
+        log.info("%d frozen layers in %s", number, settings.base_dtype)
+    attach.attach(fam, backbone, settings, seed=config["seed"])
     if settings.base_dtype != "fp32":
         import torch
 
@@ -91,7 +98,6 @@ def learner(config: Config, fam: Any) -> Learner:
 
         load_lora_state(backbone, fam, start)
         log.info("going on from %s", settings.start)
-    return Learner(backbone, True, facts(config, fam, settings, layers))
 
 
 def planned(config: Config, fam: Any) -> dict[str, Any] | None:
@@ -118,13 +124,8 @@ def lora_facts(config: Config, fam: Any) -> dict[str, Any]:
     assert settings is not None
     if settings.start is not None:
         settings = continued(settings, lora_state(fam.backbone(), fam))
-    return facts(config, fam, settings, list(lora_modules(fam.backbone(), fam)))
-
-
-def facts(config: Config, fam: Any, settings: LoraSettings, layers: list[str]) -> dict[str, Any]:
-    """What a record says about the additions."""
     learns = sum(p.numel() for p in fam.backbone().parameters() if p.requires_grad)
-    return {"parameters": learns} | _facts(config, settings, layers)
+    return {"parameters": learns} | _facts(config, settings, list(lora_modules(fam.backbone(), fam)))
 
 
 def _facts(config: Config, settings: LoraSettings, layers: list[str]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ class Job:
 
     Attributes:
         family: whose backbone learns.
+        additions: puts low-rank additions on the backbone, which is frozen then; None lets all of it learn.
+        prior: the recipe reads captions of the class, too.
         recipe: made of what is called as the learner.
         optim: of the run.
         settings: of the trainer: precision, attention, compilation, activations, 8 bits, clipping, averages.
@@ -36,5 +38,7 @@ class Job:
     buckets: Sequence[Bucket]
     images: int
     micro_batch: int
+    additions: Callable[[Any], object] | None = None
+    prior: bool = False
     seed: int = 0
     name: str = ""

@@ -29,6 +29,7 @@ class RandomData:
         dtype: of text, which a cache holds in bf16.
         prepare: the recipe's own, which draws noise and timesteps; done here, before the clock runs.
         pin: in page-locked memory, as a loader leaves it.
+        prior: with a second caption for each picture.
     """
 
     def __init__(
@@ -43,7 +44,9 @@ class RandomData:
         prepare: Callable[[Batch], Batch],
         seed: int = 0,
         pin: bool = False,
+        prior: bool = False,
     ) -> None:
+        self.prior = prior
         self.sizes, self.images, self.seed, self.pin, self._prepare = tuple(sizes), images, seed, pin, prepare
         self._steps = [
             [
@@ -77,6 +80,7 @@ class RandomData:
             global_count=self.images,
             step=step,
             places=tuple(range(place, place + count)),
+            prior=text.to(dtype=dtype) if self.prior else None,
         )
         return batch.pinned() if self.pin else batch
 

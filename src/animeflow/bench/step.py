@@ -44,7 +44,7 @@ def run(job: Job, *, against: str | None = None, rounds: int = 5) -> dict[str, A
     low = job.settings.precision == "bf16"
     dtype = torch.bfloat16 if low else torch.float32
     tokens = job.family.text_tokens
-    pristine = awake(job.family.backbone())
+    pristine = learning(job)
     data = RandomData(
         job.family,
         some_sizes(job.buckets),
@@ -55,6 +55,7 @@ def run(job: Job, *, against: str | None = None, rounds: int = 5) -> dict[str, A
         prepare=job.recipe(pristine).prepare,
         seed=job.seed,
         pin=device.type == "cuda",
+        prior=job.prior,
     )
     peak = machine.gemm_peak(device, dtype)
     makers = {"ours": lambda: ours(job, pristine, device)}
@@ -110,6 +111,15 @@ def chosen(job: Job, settings: Settings, device: torch.device) -> Speed:
     *others, largest = sorted(works, key=lambda work: work.forward)
     also = [call for work in others for call in work.attention]
     return Speed(settings, calls=largest.attention, also=also, batch=job.micro_batch, device=device)
+
+
+def learning(job: Job) -> nn.Module:
+    """What learns, with no layer asleep."""
+    module = awake(job.family.backbone())
+    if job.additions is not None:
+        job.additions(module)
+        awake(module)
+    return module
 
 
 @torch.no_grad()
@@ -213,6 +223,10 @@ def _check(job: Job, against: str | None, rounds: int) -> None:
         )
     if against == "bf16" and not job.settings.fp8:
         raise ConfigError("this run computes in bf16 itself", where="--against", do="set train.fp8=true")
+    if against == "stock" and job.additions is not None:
+        raise ConfigError(
+            "the peer trains every weight, and this run additions only", where="--against", do="measure the step alone"
+        )
     if rounds < 1:
         raise ConfigError(f"{rounds} rounds measure nothing", where="--rounds", do="use 5")
     job.settings.require_device(cuda=torch.cuda.is_available())
