@@ -38,8 +38,8 @@ class Exposure:
         return {bucket: count / self.total for bucket, count in self.images.items()}
 
     def visits(self, images: int) -> float:
-        """How often every picture is seen in a run of so many: buckets keep their shares, so it is the same in all of them. One with
-        repeats is seen so many times more."""
+        """How often every picture is seen in a run of so many: buckets keep their shares, so it is the same in all of them. With
+        repeats one is seen so many times more."""
         return images / self.total
 
 

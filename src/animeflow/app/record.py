@@ -122,7 +122,9 @@ def _data_record(place: Workspace, buckets: Mapping[str, int], manifest: Any) ->
     if manifest is not None:
         record["manifest_hash"] = manifest.samples
         record["rejected"] = record.get("rejected", {}) | manifest.reasons
-        record["counts"] = {"catalogue": manifest.found, "sharded": manifest.written, "train": sum(buckets.values())}
+        scales = manifest.config.get("shard", {}).get("scales", [1.0])
+        pictures = manifest.found // len(scales)  # it counts a picture at every scale
+        record["counts"] = {"catalogue": pictures, "sharded": manifest.written, "train": sum(buckets.values())}
     return record
 
 

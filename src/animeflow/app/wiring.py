@@ -287,16 +287,18 @@ def assembler(config: Config, tower: Any, *, dropout: bool, pin: bool = False, d
 def loader(config: Config, assemble: Any, *, codec: str, rank: int, world: int, pin: bool) -> Any:
     """Optimizer steps of this process over the training split."""
     from ..data.loader import Loader
-    from ..data.plan import Plan
+    from ..data.plan import Plan, repeats_of
     from ..data.stand_in import Substituting
 
     node = config["data"]["loader"]
     assemble.index.require(codec=codec, tower=assemble.tower.fingerprint)
+    repeats = dict(node.get("repeats") or {})
     plan = Plan(
         assemble.index.buckets("train"),
         seed=config["seed"],
         batch=node["batch"],
         chunks_per_step=node["chunks_per_step"],
+        repeats=repeats_of(assemble.index.concepts("train"), repeats) if repeats else None,
     )
     drawn = assemble.assemble if isinstance(assemble, Substituting) else assemble
     # The length of a live caption is known when it was encoded, and that is too late to sort by it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..catalogue.post import Post
@@ -13,6 +13,7 @@ from ..core.errors import ConfigError
 from ..image.bucket import Bucket, BucketPlan
 from ..image.resize import plan_crop
 from .manifest import Rejection
+from .scales import Scaled, scale_of, scaled_plans
 
 NAME = r"\d+x\d+-\d{5,}"
 
@@ -55,19 +56,28 @@ def cropped(post: Post, bucket: Bucket) -> float:
 
 
 def select(
-    posts: Iterable[Post], plan: BucketPlan, *, max_upscale: float = 1.0, min_side: int = 0, max_crop: float = 1.0
+    posts: Iterable[Post],
+    plan: BucketPlan,
+    *,
+    max_upscale: float = 1.0,
+    min_side: int = 0,
+    max_crop: float = 1.0,
+    cell: int = 16,
 ) -> tuple[dict[Bucket, list[Post]], list[Rejection]]:
     """Posts by bucket, sorted by uid, and those that are too small, would lose too much to the crop or come a second time.
 
+    A post of `scales.at_scales` goes to a bucket of its scale; where its picture is used at another one, the reason says so.
     The options are those of `write_shards`. Raises ConfigError when `max_crop` is not a share.
     """
+    posts = list(posts)
+    plans = scaled_plans(plan, sorted({scale_of(post) for post in posts}), cell=cell)
     if not 0 <= max_crop <= 1:
         raise ConfigError(f"max_crop={max_crop} is not a share", where="data.shard.max_crop", do="choose 0 to 1")
     kept: dict[Bucket, list[Post]] = defaultdict(list)
     rejected: list[Rejection] = []
     seen: set[int] = set()
     for post in sorted(posts, key=lambda post: (post.uid, post.sha256)):
-        bucket = plan.assign(post.height, post.width)
+        bucket = plans[scale_of(post)].assign(post.height, post.width)
         enlarged = max(bucket.height / post.height, bucket.width / post.width)
         if post.uid in seen:
             rejected.append(Rejection(post.uid, post.path, "twice", "another post has the same uid"))
@@ -84,7 +94,19 @@ def select(
         else:
             kept[bucket].append(post)
         seen.add(post.uid)
-    return kept, rejected
+    return kept, _elsewhere(rejected, posts, kept)
+
+
+def _elsewhere(rejected: list[Rejection], posts: list[Post], kept: Mapping[Bucket, list[Post]]) -> list[Rejection]:
+    """The rejections, where those of a picture that is used at another scale are told from those of one that is not used at all."""
+    if not any(isinstance(post, Scaled) for post in posts):
+        return rejected
+    used = {post.sha256 for part in kept.values() for post in part}
+    partly = {post.uid for post in posts if post.sha256 in used}
+    return [
+        replace(each, reason=f"{each.reason}_for_scale") if each.uid in partly and each.reason != "twice" else each
+        for each in rejected
+    ]
 
 
 def assign(

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ..image.picture import Limits
 from .assign import NAME, Assignment, assign, facts_of, posts_hash, select
 from .manifest import FACTS, INDEX, MANIFEST, PICTURE, Manifest, Rejection, SampleRow, key, samples_hash, write_index
 from .prepare import VERSION, Prepared, Task, in_order, prepare
+from .scales import at_scales
 
 STAGING = ".staging"
 _OURS = re.compile(NAME + r"\.(tar|index\.json)")
@@ -43,6 +44,8 @@ def write_shards(
     max_upscale: float = 1.0,
     min_side: int = 0,
     max_crop: float = 1.0,
+    scales: Sequence[float] = (1.0,),
+    cell: int = 16,
     limits: Limits | None = None,
     workers: int = 0,
     config: Mapping[str, Any] | None = None,
@@ -58,6 +61,8 @@ def write_shards(
         max_upscale: pictures that would have to be enlarged more than this are rejected as `too_small`.
         min_side: pictures whose shorter side has fewer pixels are rejected as `too_small`.
         max_crop: pictures that would lose a larger share of their resized area to the crop are rejected as `too_cropped`.
+        scales: shares of the sides of `plan` at which every picture is written, each a sample of its own, and counted as one.
+        cell: pixels of which the sides of smaller buckets are multiples.
         limits: of the decoder; those under which the pictures were catalogued.
         workers: processes that decode; 0 decodes in this one.
         config: recorded in the manifest beside these settings.
@@ -65,10 +70,10 @@ def write_shards(
         ConfigError: a setting is impossible.
         DataError: no picture could be used, or a worker died. What is finished stays for the next run.
     """
-    out, limits, posts = Path(out), limits or Limits(), list(posts)
+    out, limits, posts = Path(out), limits or Limits(), list(at_scales(posts, scales))
     red, green, blue = background
     decisive = {"background": list(background), "limits": asdict(limits), "version": VERSION}
-    kept, rejected = select(posts, plan, max_upscale=max_upscale, min_side=min_side, max_crop=max_crop)
+    kept, rejected = select(posts, plan, max_upscale=max_upscale, min_side=min_side, max_crop=max_crop, cell=cell)
     shards = list(assign(kept, max_bytes=max_bytes, max_samples=max_samples, settings=decisive))
 
     def task(shard: Assignment, post: Post) -> Task:
@@ -91,7 +96,8 @@ def write_shards(
             **(config or {}),
             "shard": {**decisive, "max_bytes": max_bytes, "max_samples": max_samples,
                       "max_upscale": max_upscale, "min_side": min_side, "max_crop": max_crop,
-                      "buckets": [str(b) for b in plan.buckets]},
+                      "buckets": [str(b) for b in plan.buckets],
+                      **({"scales": list(scales)} if list(scales) != [1.0] else {})},
         },
     )  # fmt: skip
     return _commit(out, shards, manifest, rows)

@@ -24,6 +24,7 @@ def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     from ...catalogue.table import Catalogue
     from ...data.shard import write_shards
     from ...image.picture import Limits
+    from ...model import registry
 
     place, plan = Workspace.to_write(config), bucket_plan(config)
     catalogue = Catalogue(place.catalogue)
@@ -39,6 +40,7 @@ def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
         plan=plan,
         out=place.shards,
         root=catalogue.root,
+        cell=registry.cell(config["model"]["family"]),
         limits=build(Limits, config["catalogue"]["limits"], where="catalogue.limits"),
         config=_recorded(config),
     )
@@ -50,17 +52,22 @@ def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
 def _foresee(config: dict[str, Any], posts: list[Any], plan: Any) -> None:
     """Say what would be written, as far as sizes tell: no picture is opened."""
     from ...data.assign import select
+    from ...data.scales import at_scales
+    from ...model import registry
 
     options = ("max_upscale", "min_side", "max_crop")
+    posts = list(at_scales(posts, config["data"]["shard"].get("scales", [1.0])))
     node = {key: value for key, value in config["data"]["shard"].items() if key in options}
-    kept, rejected = build(select, node, where="data.shard", posts=posts, plan=plan)
+    cell = registry.cell(config["model"]["family"])
+    kept, rejected = build(select, node, where="data.shard", posts=posts, plan=plan, cell=cell)
     _tell({str(bucket): len(part) for bucket, part in kept.items()})
     log.info("%s", _account(len(posts), len(posts) - len(rejected), rejected, "that would be decoded and written"))
 
 
 def _recorded(config: dict[str, Any]) -> dict[str, Any]:
     """The settings that made the shards, for their manifest: none that names a place, none that changes no byte."""
-    shard = {key: value for key, value in config["data"]["shard"].items() if key != "workers"}
+    silent = ("workers", "scales" if config["data"]["shard"].get("scales") == [1.0] else "")
+    shard = {key: value for key, value in config["data"]["shard"].items() if key not in silent}
     limits = config["catalogue"]["limits"]
     return {"data": {"shard": shard, "bucket": config["data"]["bucket"]}, "catalogue": {"limits": limits}}
 
