@@ -100,9 +100,9 @@ def write_lora(
     if not state:
         raise ConfigError("there is no addition to write", where=str(path), do="train one first")
     tensors = words.write(state)
-    check_same(state, words.read(tensors), where=str(path))
     alphas = {key: tensor for key, tensor in tensors.items() if key.endswith(".alpha")}
     rounded = cast(tensors, dtype) | cast(alphas, torch.float32)
+    check_same(state, words.read(tensors), where=str(path))
     if dialect == FOLDER:
         with atomic_folder(path) as folder:
             files = [file.relative_to(folder) for file in write_folder(folder, rounded, metadata)]
