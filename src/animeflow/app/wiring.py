@@ -143,13 +143,24 @@ def train_settings(config: Config) -> Any:
 def optim(config: Config) -> tuple[Any, Any]:
     """`(optimizer constructor, schedule)`."""
     from ..optim.adamw import AdamW
+    from ..optim.adamw8bit import AdamW8bit
+    from ..optim.elsewhere import unknown
     from ..optim.muon import Muon
+    from ..optim.prodigy import Prodigy
     from ..optim.schedule import WSD, Constant
 
     rates = flat(config["optim"].get("rates") or {})  # a part is a path, written nested or with dots
     node = {**config["optim"], "rates": rates}
+    kinds: dict[str, Callable[..., Any]] = {
+        "adamw": AdamW,
+        "adamw8bit": AdamW8bit,
+        "muon": Muon,
+        "prodigy": Prodigy,
+    }
+    if node.get("kind") not in kinds:
+        raise unknown(str(node.get("kind")), kinds)
     schedule = choose({"wsd": WSD, "constant": Constant}, node.pop("schedule"), where="optim.schedule")
-    return choose({"adamw": AdamW, "muon": Muon}, node, where="optim"), schedule
+    return choose(kinds, node, where="optim"), schedule
 
 
 def _require_set(config: Config) -> None:

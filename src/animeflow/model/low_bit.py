@@ -60,9 +60,10 @@ class LowBitLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         device = input.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else input.dtype
+        bias = None if self.bias is None else self.bias.to(dtype)
         packed = (self.codes, self.scales, self.pairs, self.kind, self._shape)
-        product: Tensor = _Product.apply(input.to(dtype), *packed)
-        return product if self.bias is None else product + self.bias.to(dtype)
+        product: Tensor = _Product.apply(input.to(dtype), bias, *packed)
+        return product
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LowBitLinear:
         scales, pairs = self.scales, self.pairs
@@ -111,18 +112,21 @@ def stored_bytes(numbers: int, rows: int, kind: str) -> int:
 
 
 class _Product(torch.autograd.Function):
-    """x W^T of a weight that does not learn. Torch's own would hold the decoded weight of every layer until its backward pass."""
+    """x W^T + b where W does not learn. Torch's own would hold the decoded weight of every layer until its backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, codes: Tensor, scales: Tensor, pairs: Tensor, kind: str, shape: Shape) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, bias: Tensor | None, codes: Tensor, scales: Tensor, pairs: Tensor, kind: str, shape: Shape
+    ) -> Tensor:
         ctx.save_for_backward(codes, scales, pairs)
         ctx.kind, ctx.shape = kind, shape
-        return F.linear(x, _decoded(codes, scales, pairs, kind, shape).to(x.dtype))
+        return F.linear(x, _decoded(codes, scales, pairs, kind, shape).to(x.dtype), bias)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         codes, scales, pairs = ctx.saved_tensors
-        return grad @ _decoded(codes, scales, pairs, ctx.kind, ctx.shape).to(grad.dtype), None, None, None, None, None
+        weight = _decoded(codes, scales, pairs, ctx.kind, ctx.shape).to(grad.dtype)
+        return grad @ weight, None, None, None, None, None, None
 
 
 def nf4_levels() -> Tensor:

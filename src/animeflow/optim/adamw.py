@@ -21,6 +21,7 @@ class AdamW:
         rates: peak learning rates of parts, by the beginning of their parameters' names; see `parameter_groups`.
         betas, eps: of the moments and the denominator.
         weight_decay: decoupled, on matrices and convolutions only, embeddings left out.
+        lora_plus: how many times that rate the up matrices of a LoRA have; 1 is off, 4 and 16 are usual (arXiv 2402.12354).
     """
 
     lr: float = 1e-4
@@ -28,6 +29,7 @@ class AdamW:
     eps: float = 1e-8
     weight_decay: float = 0.01
     rates: Mapping[str, float] = field(default_factory=dict)
+    lora_plus: float = 1.0
 
     def __post_init__(self) -> None:
         for where, rate in {
@@ -48,12 +50,23 @@ class AdamW:
             raise ConfigError(
                 f"weight decay {self.weight_decay} is below 0", where="optim.weight_decay", do="0 turns it off"
             )
+        if not self.lora_plus > 0:
+            raise ConfigError(
+                f"lora_plus {self.lora_plus} is not above 0", where="optim.lora_plus", do="1 turns it off"
+            )
 
     def build(self, module: nn.Module) -> torch.optim.AdamW:
         """The optimizer over every trainable parameter of `module`. Raises ConfigError where weights are not float32."""
         require_float32(module)
-        groups = parameter_groups(module, lr=self.lr, weight_decay=self.weight_decay, rates=self.rates)
-        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=True)
+        return torch.optim.AdamW(self.groups(module), lr=self.lr, betas=self.betas, eps=self.eps, fused=True)
+
+    def groups(self, module: nn.Module) -> list[dict]:
+        return parameter_groups(
+            module, lr=self.lr, weight_decay=self.weight_decay, rates=self.rates, lora_plus=self.lora_plus
+        )
+
+    def values(self, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+        return {}
 
 
 def require_float32(module: nn.Module) -> None:

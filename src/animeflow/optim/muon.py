@@ -18,7 +18,6 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ..core.errors import ConfigError
 from .adamw import AdamW, require_float32
-from .groups import parameter_groups
 from .protocol import HasBlocks
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ class Muon:
     """Muon where it is meant to be, AdamW elsewhere.
 
     Args:
-        lr, rates, betas, eps, weight_decay: as of `AdamW`; `lr`, `rates` and `weight_decay` hold for both.
+        lr, rates, lora_plus, betas, eps, weight_decay: as of `AdamW`; all but `betas` and `eps` hold for both.
         momentum: of Muon's one moment, with Nesterov's look ahead.
     """
 
@@ -47,9 +46,10 @@ class Muon:
     weight_decay: float = 0.01
     momentum: float = 0.95
     rates: Mapping[str, float] = field(default_factory=dict)
+    lora_plus: float = 1.0
 
     def __post_init__(self) -> None:
-        AdamW(lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay, rates=self.rates)
+        self._adamw()
         if not 0 <= self.momentum < 1:
             raise ConfigError(
                 f"momentum {self.momentum} is not from 0 to below 1", where="optim.momentum", do="0.95 is usual"
@@ -68,7 +68,7 @@ class Muon:
             )
         groups = [
             {**group, "params": chosen, "hidden": is_hidden}
-            for group in parameter_groups(module, lr=self.lr, weight_decay=self.weight_decay, rates=self.rates)
+            for group in self._adamw().groups(module)
             for is_hidden in (True, False)
             if (chosen := [p for p in group["params"] if (id(p) in hidden) == is_hidden])
         ]
@@ -76,6 +76,13 @@ class Muon:
         count = sum(p.numel() for group in groups if group["hidden"] for p in group["params"])
         log.info("Muon takes %d matrices with %s parameters, AdamW all else", len(hidden), f"{count:,}")
         return optimizer
+
+    def values(self, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+        return {}
+
+    def _adamw(self) -> AdamW:
+        shared = {name: getattr(self, name) for name in ("lr", "betas", "eps", "weight_decay", "rates", "lora_plus")}
+        return AdamW(**shared)
 
 
 def hidden_matrices(module: nn.Module) -> list[nn.Parameter]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..core.errors import ConfigError
 from ..optim.power_ema import group_name
 from . import checkpoint, sharded
-from .optimizer_state import blank_optimizer, flatten_optimizer
+from .optimizer_state import blank_optimizer, flatten_optimizer, unflatten_optimizer
 from .settings import Progress
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def restore(trainer: Trainer, folder: Path) -> None:
     if trainer.books.keeps_ledger and "ledger" in known:
         groups["ledger"] = {name: torch.empty(shape, dtype=dtype) for name, (dtype, shape) in known["ledger"].items()}
     trainer.keeper.checkpoints.restore(folder, groups)
+    # Its tensors are filled now; what are Python's numbers there were filled as copies.
+    unflatten_optimizer(trainer.optimizer, trainer.names, groups["optimizer"])
     if groups.get("ledger"):
         trainer.books.ledger.load_state_dict(groups["ledger"])
     trainer.progress = Progress(**state["progress"])

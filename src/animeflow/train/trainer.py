@@ -100,7 +100,7 @@ class Trainer:
         self.speed.prepare(self.learner)
         self.wrapped = self.parallel.wrap(self.learner)
         self.names = {parameter: name for name, parameter in self.learner.named_parameters()}
-        self.optimizer = optim.build(self.learner)
+        self.optim, self.optimizer = optim, optim.build(self.learner)
         self.peak_rates = {"optim/lr": optim.lr} | {f"optim/lr/{part}": rate for part, rate in optim.rates.items()}
         self.recipe = recipe(self.wrapped)
         self.ema = PowerEMA(self.learner, sigma_rels=settings.ema.sigma_rels)
@@ -272,6 +272,7 @@ class Trainer:
             self._handle(self._later.drain())
         if self.progress.due("line", self.settings.log_every_images) or self.finished:
             rates = {name: peak * self._factor for name, peak in self.peak_rates.items()}
+            rates |= self.optim.values(self.optimizer)
             self.books.line(self.progress, self._norm, rates | self.speed.values() | self.steps.values())
             self.speed.warmed_up()
         wishes, self._wishes = self._wishes, set()
