@@ -102,7 +102,7 @@ def test_no_figure_is_typed_by_hand(record):
 
 
 def test_the_test_finds_a_figure_typed_by_hand(monkeypatch):
-    monkeypatch.setattr("animeflow.export.card.MISSING", "needs 19 GB")
+    monkeypatch.setattr("animeflow.export.markdown.MISSING", "needs 19 GB")
     assert template_figures(replace(FULL, author=None)) == {"19"}
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ..text.emphasis import escape, unescape
+from .markdown import MISSING, cell, table, words
 from .record import RunRecord
 
-MISSING = "not recorded"
 FIXED_NAMES = ("sha256",)  # all the template's words with a digit
 
 
@@ -21,7 +21,7 @@ def card(record: RunRecord) -> str:
     """README.md of an export."""
     sections = [
         _front_matter(record),
-        f"# {_text(record.name)}",
+        f"# {words(record.name)}",
         record.description or "",
         _model(record),
         _data(record),
@@ -60,7 +60,7 @@ def _model(record: RunRecord) -> str:
         "date": record.date,
         "files in": record.dtype,
     }
-    return "## Model\n\n" + _table(rows)
+    return "## Model\n\n" + table(rows)
 
 
 def _data(record: RunRecord) -> str:
@@ -73,7 +73,7 @@ def _data(record: RunRecord) -> str:
         "looked at by a person": data.get("reviewed"),
         "licence of the pictures": data.get("licence_note"),
     }
-    parts = ["## Data", _table(facts), _synthetic(data.get("origins"))]
+    parts = ["## Data", table(facts), _synthetic(data.get("origins"))]
     for title, key in (
         ("Pictures by step", "counts"),
         ("By source", "sources"),
@@ -83,7 +83,7 @@ def _data(record: RunRecord) -> str:
         ("Rejected, by reason", "rejected"),
     ):
         value = data.get(key)
-        parts.append(f"{title}:\n\n{_table(value)}" if value else f"{title}: {MISSING}.")
+        parts.append(f"{title}:\n\n{table(value)}" if value else f"{title}: {MISSING}.")
     return "\n\n".join(parts)
 
 
@@ -128,7 +128,7 @@ def _recipe(record: RunRecord) -> str:
         "seconds": record.seconds,
         "device hours": record.device_hours,
     }
-    return "## Training details\n\n" + _table(rows)
+    return "## Training details\n\n" + table(rows)
 
 
 def _prompts(record: RunRecord) -> str:
@@ -145,12 +145,12 @@ def _prompts(record: RunRecord) -> str:
 
 
 def _sampling(record: RunRecord) -> str:
-    text = ["## Sampling", _table(record.sampling) if record.sampling else f"Settings: {MISSING}."]
+    text = ["## Sampling", table(record.sampling) if record.sampling else f"Settings: {MISSING}."]
     return "\n\n".join([*text, *(record.examples or {}).values()])
 
 
 def _results(record: RunRecord) -> str:
-    text = ["## Measured results", _table(record.results) if record.results else f"Results: {MISSING}."]
+    text = ["## Measured results", table(record.results) if record.results else f"Results: {MISSING}."]
     limits = [*(record.limitations or []), *(record.notes or [])]
     text.append("## Known limitations")
     text.append("\n".join(f"- {limit}" for limit in limits) if limits else f"Limitations: {MISSING}.")
@@ -159,9 +159,9 @@ def _results(record: RunRecord) -> str:
 
 def _files(record: RunRecord) -> str:
     places = {layout: (record.places or {}).get(layout) for layout in record.layouts or []}
-    text = ["## Files", _table(places, head=("folder", "place")) if places else f"Layouts: {MISSING}."]
+    text = ["## Files", table(places, head=("folder", "place")) if places else f"Layouts: {MISSING}."]
     files = record.files or []
-    rows = [f"| `{_cell(file['path'])}` | {file['bytes']} | `{file['sha256']}` |" for file in files]
+    rows = [f"| `{cell(file['path'])}` | {file['bytes']} | `{file['sha256']}` |" for file in files]
     text.append("\n".join(["| file | bytes | sha256 |", "|---|---|---|", *rows]) if rows else f"Files: {MISSING}.")
     return "\n\n".join(text)
 
@@ -174,29 +174,6 @@ def _provenance(record: RunRecord) -> str:
     rows = {"config hash": record.config_hash, "commit": record.git_commit, "versions": record.versions}
     return (
         "## Provenance\n\n"
-        + _table(rows)
+        + table(rows)
         + "\n\nWritten by animeflow from `record.json`; no figure here was typed by hand."
     )
-
-
-def _table(rows: Mapping[str, Any], *, head: tuple[str, str] = ("", "")) -> str:
-    lines = [f"| {_cell(name)} | {_cell(_text(value))} |" for name, value in rows.items()]
-    return "\n".join([f"| {head[0]} | {head[1]} |", "|---|---|", *lines])
-
-
-def _text(value: Any) -> str:
-    """A value as the record holds it."""
-    if value is None:
-        return MISSING
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_text(item)}" for key, item in value.items()) or "none"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(_text(item) for item in value) or "none"
-    return str(value) or "none"
-
-
-def _cell(text: str) -> str:
-    """Inside a Markdown table."""
-    return str(text).replace("|", "\\|").replace("\n", " ")
