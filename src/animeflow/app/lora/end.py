@@ -1,0 +1,93 @@
+"""What is said when a LoRA is done: the verdict on its files, where each goes, how it went, what comes next. Knows results; decides
+nothing."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import show
+from .choose import Chosen
+from .stages import Done
+
+
+def tell(chosen: Chosen, done: Done) -> None:
+    """The end of a run on a terminal."""
+    show.say("\ndone", style="bold")
+    show.files(list(paths(chosen, done)))
+    if done.verified is not None:
+        show.say(f"  {done.verified.verdict}", style="green")
+    hint = early_stop(metrics(done.run))
+    if hint:
+        show.say(f"  {hint}")
+    show.command(example(chosen), title="draw with it")
+    trigger = chosen.leads[0][0]
+    show.say(f"The word that calls it: {trigger}" if trigger else "It has no trigger: it acts on every prompt.")
+
+
+def paths(chosen: Chosen, done: Done) -> Iterator[tuple[str, str]]:
+    """Every file that matters, and where it goes."""
+    if done.export is not None:
+        places = dialect_places(chosen)
+        for dialect, path in done.export.files.items():
+            size = path.stat().st_size / 1e6 if path.is_file() else sum(f.stat().st_size for f in path.rglob("*")) / 1e6
+            yield show.shortened(path), f"{size:.1f} MB, {dialect}{places.get(dialect, '')}"
+        yield show.shortened(done.export.folder / "README.md"), "model card"
+    for path, about in ((done.sheet, "before and after"), (done.report, "the whole run on one page")):
+        if path is not None:
+            yield show.shortened(path), about
+
+
+def dialect_places(chosen: Chosen) -> dict[str, str]:
+    """Where the file of each dialect goes, in the family's own words."""
+    from ..wiring import family
+
+    return {
+        name: f": put it into {dialect.place}"
+        for name, dialect in family(chosen.config).dialects().items()
+        if dialect.place
+    }
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    """The run's numbers, line by line."""
+    path = run / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def early_stop(lines: list[dict[str, Any]], *, key: str = "val/loss_mid") -> str:
+    """Whether the loss on held-out pictures was lowest before the end, in a sentence; empty where nothing is known."""
+    points = [(int(line["images"]), float(line[key])) for line in lines if line.get(key) is not None]
+    if len(points) < 3:
+        return ""
+    best_images, best = min(points, key=lambda point: point[1])
+    last_images, last = points[-1]
+    if best_images == last_images:
+        return f"held-out loss: still falling at the end ({last:.4f}); a longer run may be better: train.images={2 * last_images}"
+    if last > best * 1.01:
+        return (
+            f"held-out loss: lowest at {best_images:,} of {last_images:,} images ({best:.4f}, at the end {last:.4f}): "
+            f"train.images={best_images} may be enough"
+        )
+    return f"held-out loss: lowest at {best_images:,} images and level since ({best:.4f})"
+
+
+def example(chosen: Chosen) -> str:
+    """A command that draws with the run."""
+    from .words import word
+
+    lead = ", ".join(filter(None, chosen.leads[0]))
+    words = [word("name", chosen.config["name"]), word("sample.prompts", [f"{lead}, smile, looking at viewer"])]
+    return shlex.join(["animeflow", "sample", *words])
+
+
+def summary(chosen: Chosen, done: Done) -> Mapping[str, float]:
+    """The last value of every number of the run."""
+    found: dict[str, float] = {}
+    for each in metrics(done.run):
+        found |= {key: value for key, value in each.items() if isinstance(value, int | float)}
+    return found

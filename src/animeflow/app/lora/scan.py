@@ -1,0 +1,216 @@
+"""Look through a folder for what a LoRA could learn from. Knows folders, sidecars and the heads of files; writes nothing.
+
+Pictures lie in the folder, or each sub-folder of it is a concept of its own. A sub-folder called `reg` holds pictures of the class.
+Pictures are decoded until that would take long; of the others the head is read, and the catalogue decodes them later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ...catalogue.candidate import Candidate
+from ...catalogue.post import uid_of
+from ...catalogue.sources.folder import FolderSource
+from ...catalogue.walk import is_picture
+from ...core.errors import DataError
+from ...image.decode import decode
+from ...image.header import read_header
+from ...image.picture import BadPicture, Limits
+from ...text.blocklist import Blocklist
+from ...text.trigger import kohya_folder
+from .found import OTHER, Dropped, Found, Group, Seen
+
+REGULARISATION = ("reg", "regs", "regularisation", "regularization")
+MASKS = ("mask", "masks")
+DECODED = 150_000_000  # pixels that are decoded before the plan is shown: a few seconds
+LEAST = 2  # pictures of a concept
+
+
+def scan(folder: Path, *, decoded: int = DECODED, limits: Limits | None = None) -> Found:
+    """Everything below `folder`.
+
+    Args:
+        decoded: pixels of pictures that are decoded; of what is beyond only the head is read.
+    Raises:
+        DataError: it is no folder, or nothing in it can be learned from.
+    """
+    folder = Path(folder)
+    _require_folder(folder)
+    reader = _Reader(decoded, limits or Limits())
+    groups: list[Group] = []
+    notes: list[str] = []
+    for root, inner, regularisation in _roots(folder):
+        title = root.resolve().name
+        if kohya := kohya_folder(title):
+            title = kohya[1]
+            notes.append(f"the {kohya[0]} of {root.name} is not read as repeats: data.loader.repeats says them")
+        used = tuple(reader.looked_at(each for each in FolderSource(root) if not _within(each.path, root, inner)))
+        groups.append(Group(slug(title), title, root, used, regularisation))
+    kept = tuple(_named_apart([group for group in groups if group.pictures]))
+    found = Found(folder, kept, tuple(reader.dropped), tuple(notes))
+    if not found.concepts:
+        raise _nothing(found)
+    return found
+
+
+def require_enough(found: Found, *, least: int = LEAST) -> None:
+    """Raises DataError for a concept with fewer pictures than `least`."""
+    for group in found.concepts:
+        if len(group.pictures) < least:
+            count = "one picture" if len(group.pictures) == 1 else f"{len(group.pictures)} pictures"
+            raise DataError(
+                f"{count} of {group.title}",
+                where=str(group.root),
+                why="from one picture the model learns that picture, background and pose with it, not what is in it",
+                do="add some: 15 to 30 in different poses, clothes and places are good, 5 are few",
+            )
+
+
+def slug(title: str) -> str:
+    """A word of letters, digits and underscores that a config key can bear: `Sylvie Green` -> `sylvie_green`."""
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    word = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
+    if not word:  # a name in another script: told apart by its hash
+        return f"concept_{hashlib.sha256(title.encode()).hexdigest()[:6]}"
+    return word if word[0].isalpha() else f"c_{word}"
+
+
+class _Reader:
+    """Judges files one by one; remembers how much it has decoded, what it has seen and what it dropped."""
+
+    def __init__(self, decoded: int, limits: Limits) -> None:
+        self.left, self.limits, self.blocklist = decoded, limits, Blocklist.default()
+        self.dropped: list[Dropped] = []
+        self._known: set[str] = set()
+
+    def looked_at(self, candidates: Iterable[Candidate]) -> Iterator[Seen]:
+        """Those that can be used."""
+        for candidate in candidates:
+            found = self._look(candidate)
+            if isinstance(found, Dropped):
+                self.dropped.append(found)
+            else:
+                yield found
+
+    def _look(self, candidate: Candidate) -> Seen | Dropped:
+        path, facts = candidate.path, candidate.facts
+        if candidate.reason:
+            other = candidate.reason == "unknown_format" and not is_picture(path)
+            return Dropped(path, OTHER if other else candidate.reason, candidate.detail)
+        tags = tuple(dict.fromkeys(name for names in facts.tags.values() for name in names))
+        if self.blocklist.blocked([*facts.surfaces, *tags]) or any(
+            map(self.blocklist.blocks_text, facts.captions.values())
+        ):
+            return Dropped(path, "blocked")
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            return Dropped(path, "unreadable", error.strerror or type(error).__name__)
+        digest = hashlib.sha256(data).hexdigest()
+        if digest in self._known:
+            return Dropped(path, "duplicate_file", "the same bytes are here under another name")
+        try:
+            seen = self._picture(path, data, digest)
+        except BadPicture as bad:
+            return Dropped(path, bad.reason, bad.detail)
+        self._known.add(digest)
+        masked = "sidecar" if mask_of(path) is not None else seen.masked
+        words = {"tags": facts.tags, "captions": facts.captions, "rating": facts.rating}
+        return replace(seen, facts=words, masked=masked)
+
+    def _picture(self, path: Path, data: bytes, digest: str) -> Seen:
+        head, uid = read_header(data, self.limits), uid_of(digest)
+        pixels = (head.height or 0) * (head.width or 0)
+        if head.height and head.width and pixels > self.left:
+            return Seen(path, uid, head.width, head.height, head.format, proven=False)
+        picture = decode(data, limits=self.limits).facts
+        self.left -= picture.height * picture.width
+        masked = "alpha" if picture.transparent else ""
+        return Seen(path, uid, picture.width, picture.height, picture.format, masked=masked)
+
+
+def mask_of(picture: Path) -> Path | None:
+    """The file that tells a picture's figure from its background: `NAME.mask.png` beside it, or `masks/NAME.png`."""
+    beside = picture.with_name(f"{picture.stem}.mask.png")
+    places = (beside, *(picture.parent / name / f"{picture.stem}.png" for name in MASKS))
+    return next((place for place in places if place.is_file()), None)
+
+
+def _roots(folder: Path) -> Iterator[tuple[Path, tuple[Path, ...], bool]]:
+    """Every group's folder, what lies in it but belongs to another group, and whether it shows the class."""
+    inner = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    regularisation = [each for each in inner if each.name.lower() in REGULARISATION]
+    others = [each for each in inner if each not in regularisation and each.name.lower() not in MASKS]
+    here = any(_is_subject(each) for each in folder.iterdir() if each.is_file())
+    if here or not others or not all(_holds_pictures(each) for each in others):
+        yield folder, tuple(regularisation), False
+    else:
+        yield from ((each, (), False) for each in others)
+    yield from ((each, (), True) for each in regularisation)
+
+
+def _is_subject(file: Path) -> bool:
+    return not file.name.startswith(".") and not file.stem.endswith(".mask") and is_picture(file)
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return any(_is_subject(each) for each in folder.rglob("*") if each.is_file())
+
+
+def _within(path: Path, root: Path, inner: Sequence[Path]) -> bool:
+    """Whether a file is no subject of `root`: it lies in another group's folder, or is a mask."""
+    if any(path.is_relative_to(each) for each in inner):
+        return True
+    return path.stem.endswith(".mask") or any(part.lower() in MASKS for part in path.relative_to(root).parts[:-1])
+
+
+def _named_apart(groups: Iterable[Group]) -> Iterator[Group]:
+    """Names that no two concepts share, since they are keys."""
+    taken: set[str] = set()
+    for group in groups:
+        name, number = group.name, 2
+        while name in taken:
+            name, number = f"{group.name}_{number}", number + 1
+        taken.add(name)
+        yield Group(name, group.title, group.root, group.pictures, group.regularisation)
+
+
+def _require_folder(folder: Path) -> None:
+    if folder.is_file():
+        raise DataError(
+            f"{folder} is a file, not a folder of pictures",
+            do="put the pictures into a folder and give that; 'animeflow show FILE' says what a file is",
+        )
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}", do="check the path: it is read from the folder you are in")
+
+
+def _nothing(found: Found) -> DataError:
+    """Why a folder cannot be learned from: empty, no picture, or none that can be used."""
+    reasons = found.reasons
+    listed = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in reasons.most_common())
+    broken = [each for each in found.dropped if each.reason not in ("missing_picture", OTHER)]
+    where = str(found.folder)
+    if found.regularisation:
+        return DataError("there are regularisation pictures only", where=where, do="put the character's beside them")
+    if broken:
+        first = broken[0]
+        return DataError(
+            f"none of the pictures can be used: {listed}",
+            where=str(first.path),
+            why=f"{first.reason.replace('_', ' ')}{f': {first.detail}' if first.detail else ''}",
+            do="replace them; a download that was cut short looks like this",
+        )
+    if reasons.get("missing_picture"):
+        return DataError(
+            f"captions, but no picture: {listed}",
+            where=where,
+            do="put each picture beside its caption, with the same name",
+        )
+    what = f"there is no picture among {len(found.dropped)} files" if found.dropped else "the folder is empty"
+    return DataError(what, where=where, do="put 15 to 30 pictures there, as PNG, JPEG or WebP")
