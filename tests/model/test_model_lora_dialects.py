@@ -271,6 +271,23 @@ def test_magnitudes_of_some_layers_only():
         dialects["diffusers"].write(q | out)
 
 
+def test_what_programs_do_otherwise_is_said(family, state):
+    """Nothing to say about plain additions to the blocks; DoRA is exact in diffusers and peft only."""
+    blocks = {layer: addition for layer, addition in state.items() if "transformer_blocks." in layer}
+    long = {layer: replace(addition, magnitude=torch.ones(addition.up.shape[0])) for layer, addition in blocks.items()}
+    dialects = family.dialects()
+    assert not any(dialect.notes(blocks) for dialect in dialects.values())
+    assert {name for name, dialect in dialects.items() if dialect.notes(long)} == {"kohya", "comfyui", "diffusers"}
+    assert (
+        len(
+            registry.constructor("anima")
+            .dialects()["kohya"]
+            .notes(dict.fromkeys(["text_conditioner.out_proj"], next(iter(blocks.values()))))
+        )
+        == 1
+    )
+
+
 KINDS = {
     "x.hada_w1_a": "LoHa",
     "x.lokr_w1": "LoKr",

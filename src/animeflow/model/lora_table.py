@@ -6,9 +6,9 @@ for it does alike.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 import torch
@@ -16,61 +16,17 @@ from torch import Tensor
 
 from ..core.errors import ConfigError, DataError
 from .lora_keys import ALPHA, DOWN, MAGNITUDE, UP, refuse_other_kinds, taken_apart
+from .lora_names import BLOCK, Row, Spelling, pattern_of
 from .low_rank import LowRank, LowRankState
-from .low_rank_stack import stacked, unstacked
-from .names import Pair, listed
+from .low_rank_stack import halves_swapped, stacked, unstacked
+from .names import listed
 
-BLOCK = re.compile(r"(?<=blocks[._])\d+(?=[._])")  # the number of a block, which `#` stands for in a table
-WEIGHT = ".weight"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One layer of the original file and the layers of ours that are in it.
-
-    Attributes:
-        swapped: a modulation of two parts (twice as many rows as columns) has its halves the other way round there; one of six has
-            not. SD3's last block and final layer are so, and shapes tell a block's place where a LoRA knows no depth.
-    """
-
-    original: str
-    layers: tuple[str, ...]
-    swapped: bool = False
-
-
-def rows_of(pairs: Iterable[Pair], *, but: str) -> tuple[Row, ...]:
-    """The linear layers of a table of all tensors; `but` is a pattern of original names that are none."""
-    found: dict[str, Row] = {}
-    for pair in pairs:
-        if pair.original.endswith(WEIGHT) and not re.search(but, pair.original):
-            original, layers = _pattern(pair.original), tuple(_pattern(name) for name in pair.diffusers)
-            before = found.get(original)
-            found[original] = Row(original, layers, pair.form == "swapped" or (before is not None and before.swapped))
-    return tuple(found.values())
-
-
-def _pattern(name: str) -> str:
-    return BLOCK.sub("#", name.removesuffix(WEIGHT), count=1)
-
-
-@dataclass(frozen=True)
-class Spelling:
-    """How the name of a layer becomes the beginning of a key.
-
-    Attributes:
-        prefix: before the name.
-        original: names of the original file, else ours.
-        joint: what dots become.
-        of: the beginning of our names that `prefix` takes the place of.
-    """
-
-    prefix: str
-    original: bool = False
-    joint: str = "."
-    of: str = ""
-
-    def spell(self, name: str) -> str:
-        return self.prefix + name.removeprefix(self.of).replace(".", self.joint)
+# ComfyUI's pull request 15458, open since August 2026.
+DORA_IN_COMFYUI = (
+    "ComfyUI divides DoRA's rows by |W| instead of |W + delta W|, so it draws a little otherwise than training did; kohya's "
+    "scripts do not read DoRA at all. Merged into the model it is exact everywhere."
+)
+NO_DORA_IN_COMFYUI = "ComfyUI does not see DoRA in this file and applies it as a plain LoRA: give it another dialect."
 
 
 @dataclass(frozen=True)
@@ -91,6 +47,8 @@ class TableDialect:
         down, up, magnitude: endings that are written; those of others are read, too.
         own_alpha: alpha is a tensor of its own; else the scale is folded into B.
         told_by_alpha: another dialect of the family differs only in having no alpha.
+        of_magnitudes: what a program makes of DoRA otherwise than training did.
+        of_layers: pattern of layer names -> what a program makes of them otherwise.
     """
 
     name: str
@@ -104,6 +62,8 @@ class TableDialect:
     magnitude: str = "lora_magnitude_vector"
     own_alpha: bool = False
     told_by_alpha: bool = False
+    of_magnitudes: str = ""
+    of_layers: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, state: LowRankState) -> dict[str, Tensor]:
         """The tensors of a file, float32.
@@ -122,7 +82,7 @@ class TableDialect:
             name = row.original.replace("#", block)
             whole = parts[0] if len(parts) == 1 else stacked(parts, what=name)
             assert whole is not None
-            tensors |= self._tensors(self.spellings[0].spell(name), _swapped(whole) if row.swapped else whole)
+            tensors |= self._tensors(self.spellings[0].spell(name), halves_swapped(whole) if row.swapped else whole)
         return tensors
 
     def read(self, tensors: Mapping[str, Tensor]) -> dict[str, LowRank]:
@@ -141,7 +101,7 @@ class TableDialect:
             if found.part is not None:
                 layers = [layers[found.part]]
             else:
-                addition = _swapped(addition) if found.row.swapped else addition
+                addition = halves_swapped(addition) if found.row.swapped else addition
                 parts = [addition] if len(layers) == 1 else unstacked(addition, len(layers), what=name)
             if twice := [layer for layer in layers if layer in state]:
                 raise DataError(f"{listed(twice)} are here twice, under two names", do="keep one of them")
@@ -156,13 +116,19 @@ class TableDialect:
             return False
         return 2 * sum(self._find(stem) is not None for stem in stems) > len(stems)
 
+    def notes(self, state: LowRankState) -> list[str]:
+        """What programs that read this dialect make otherwise of these additions, or leave out."""
+        long = any(addition.magnitude is not None for addition in state.values())
+        said = [self.of_magnitudes] if long and self.of_magnitudes else []
+        return said + [text for pattern, text in self.of_layers.items() if any(fnmatchcase(n, pattern) for n in state)]
+
     def _gathered(self, state: LowRankState) -> list[tuple[Row, str, list[LowRank | None]]]:
         """Row by row the additions of its layers, in the order of the table."""
         places = {layer: (row, index) for row in self.rows for index, layer in enumerate(row.layers)}
         found: dict[tuple[Row, str], list[LowRank | None]] = {}
         unknown = []
         for name, addition in state.items():
-            place = places.get(_pattern(name))
+            place = places.get(pattern_of(name))
             if place is None:
                 unknown.append(name)
                 continue
@@ -276,11 +242,3 @@ def _addition(kinds: Mapping[str, str], tensors: Mapping[str, Tensor], *, what: 
             do="merge it with the program that made it",
         )
     return LowRank(down, up, alpha, None if magnitude is None else magnitude.flatten())
-
-
-def _swapped(addition: LowRank) -> LowRank:
-    """The two halves of the rows the other way round, where there are two."""
-    if addition.up.shape[0] != 2 * addition.down.shape[1]:
-        return addition
-    magnitude = None if addition.magnitude is None else torch.cat(addition.magnitude.chunk(2)[::-1])
-    return replace(addition, up=torch.cat(addition.up.chunk(2)[::-1]), magnitude=magnitude)

@@ -69,6 +69,14 @@ def unstacked(whole: LowRank, count: int, *, what: str) -> list[LowRank | None]:
     return [part and replace(part, magnitude=length) for part, length in zip(parts, lengths, strict=True)]
 
 
+def halves_swapped(addition: LowRank) -> LowRank:
+    """The two halves of the rows the other way round, where there are two."""
+    if addition.up.shape[0] != 2 * addition.down.shape[1]:
+        return addition
+    magnitude = None if addition.magnitude is None else torch.cat(addition.magnitude.chunk(2)[::-1])
+    return replace(addition, up=torch.cat(addition.up.chunk(2)[::-1]), magnitude=magnitude)
+
+
 def _own(whole: LowRank, block: Tensor, mine: Tensor) -> LowRank | None:
     down, up = whole.down[mine], block[:, mine]
     return LowRank(down, up, whole.scale * down.shape[0]) if down.any() or up.any() else None

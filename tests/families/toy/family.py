@@ -8,7 +8,8 @@ import torch
 from ...core.conditioning import Conditioning
 from ...core.seed import normal
 from ..lora_layers import low_rank_layers
-from ..lora_table import Row, Spelling, TableDialect
+from ..lora_names import Row, Spelling
+from ..lora_table import TableDialect
 from ..protocol import PartSize, SamplingDefaults
 from ..tensor_file import cast, only_file, read_tensors, write_tensors
 from ..work import Work, linear

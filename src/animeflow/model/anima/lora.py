@@ -12,7 +12,8 @@ from torch import nn
 
 from ..dialect import Dialect
 from ..lora_layers import low_rank_layers
-from ..lora_table import Spelling, TableDialect, rows_of
+from ..lora_names import Spelling, rows_of
+from ..lora_table import DORA_IN_COMFYUI, NO_DORA_IN_COMFYUI, TableDialect
 from .keymap import ADAPTER_BLOCK, ADAPTER_OUTSIDE, ADAPTER_WIDER, CONDITIONER, TRANSFORMER, backbone_pairs
 
 LORAS = "`ComfyUI/models/loras`"
@@ -37,6 +38,7 @@ from peft import PeftModel
 pipe.update_components(transformer=PeftModel.from_pretrained(pipe.transformer, "{file}"))
 ```"""
 
+OUTSIDE_BLOCKS = "Kohya's scripts know of the text adapter's layers only those in its blocks, and drop the others."
 ADAPTER_NAMES = [*ADAPTER_OUTSIDE, *ADAPTER_WIDER, *(f"blocks.0.{name}" for name in ADAPTER_BLOCK)]
 ROWS = rows_of(backbone_pairs(1, ADAPTER_NAMES), but=r"(^|[._])norm[._]|^llm_adapter\.embed\.")
 
@@ -68,7 +70,9 @@ def dialects() -> Mapping[str, Dialect]:
             ),
             down="lora_down.weight",
             up="lora_up.weight",
+            of_layers={f"{CONDITIONER}{layer}_proj": OUTSIDE_BLOCKS for layer in ("in", "out")},
             magnitude="dora_scale",
+            of_magnitudes=DORA_IN_COMFYUI,
             own_alpha=True,
         ),
         TableDialect(
@@ -78,12 +82,14 @@ def dialects() -> Mapping[str, Dialect]:
             rows=ROWS,
             spellings=released,
             magnitude="dora_scale",
+            of_magnitudes=DORA_IN_COMFYUI,
             own_alpha=True,
             told_by_alpha=True,
         ),
         TableDialect(
             name="diffusers",
             readers=("diffusers", "ComfyUI"),
+            of_magnitudes=NO_DORA_IN_COMFYUI,
             place=LORAS,
             example=EXAMPLE,
             rows=ROWS,

@@ -12,7 +12,8 @@ from torch import nn
 
 from ..dialect import Dialect
 from ..lora_layers import low_rank_layers
-from ..lora_table import Spelling, TableDialect, rows_of
+from ..lora_names import Spelling, rows_of
+from ..lora_table import DORA_IN_COMFYUI, NO_DORA_IN_COMFYUI, TableDialect
 from .keymap import transformer_pairs
 
 LORAS = "`ComfyUI/models/loras`"
@@ -60,6 +61,7 @@ def dialects() -> Mapping[str, Dialect]:
             down="lora_down.weight",
             up="lora_up.weight",
             magnitude="dora_scale",
+            of_magnitudes=DORA_IN_COMFYUI,
             own_alpha=True,
         ),
         TableDialect(
@@ -71,11 +73,13 @@ def dialects() -> Mapping[str, Dialect]:
                 Spelling(prefix, original=True) for prefix in ("diffusion_model.", "model.diffusion_model.", "")
             ),
             magnitude="dora_scale",
+            of_magnitudes=DORA_IN_COMFYUI,
             own_alpha=True,
         ),
         TableDialect(
             name="diffusers",
             readers=("diffusers", "ComfyUI"),
+            of_magnitudes=NO_DORA_IN_COMFYUI,
             place=LORAS,
             example=EXAMPLE,
             rows=ROWS,
