@@ -27,7 +27,7 @@ class LoraSettings:
         dora: learn the length of every row apart (arXiv 2402.09353): slower, for small sets.
         dropout: of what goes into the addition.
         start: a LoRA file of any dialect to go on from; its layers and ranks then count.
-        base_dtype: of the frozen weights in the blocks. "int8" and "nf4" need an extra and a GPU.
+        base_dtype: of the frozen weights in the blocks. "int8" and "nf4" are for small cards.
     """
 
     rank: int = 32
