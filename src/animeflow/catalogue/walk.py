@@ -1,4 +1,4 @@
-"""What lies in a folder: pictures, sidecars, other things. Knows names and the first bytes; decodes nothing."""
+"""What lies in a folder: pictures, their masks, sidecars, other things. Knows names and the first bytes; decodes nothing."""
 
 from __future__ import annotations
 
@@ -37,3 +37,12 @@ def is_picture(path: Path) -> bool:
 def not_a_picture(path: Path) -> str:
     """One line for a person about a file that is neither a picture nor a sidecar."""
     return f"{path.suffix.lower() or 'no suffix'}, {path.stat().st_size:,} bytes: neither a picture nor a sidecar"
+
+
+def mask_of(picture: Path) -> Path | None:
+    """The file that says how much of a picture counts: NAME.mask.png beside it, else masks/NAME.png in its folder."""
+    for name in (picture.stem, picture.name):
+        for path in (picture.with_name(f"{name}.mask.png"), picture.parent / "masks" / f"{name}.png"):
+            if path.is_file() and path != picture:
+                return path
+    return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,9 +21,11 @@ from ..core import files
 from ..core.log import progress
 from ..model.protocol import Codec, TextTower
 from ..text.caption import Caption, CaptionPolicy, count, variants
-from .index import FORMAT, LATEST, Row, manifest_path, part_path, read_part, write_part
+from .index import FORMAT, LATEST, Row, manifest_path, more_columns, part_path, read_part, write_part
 from .latents import PREPROCESSING, encode_latents, latent_address
 from .manifest import Rejection
+from .masks import FORMAT as MASK_FORMAT
+from .masks import encode_masks, mask_address
 from .reader import ShardSet
 from .store import Store, StoreWriter
 from .texts import EMPTY, convert_texts, count_truncated, encode_texts, row_identity, text_address
@@ -37,6 +40,8 @@ class CacheDiff:
     latents_present: int
     texts_missing: int
     texts_present: int
+    masks_missing: int = 0
+    masks_present: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,20 +67,24 @@ class CacheReport:
     truncated: dict[str, int] = field(default_factory=dict)
     captions: dict[str, dict[str, int]] = field(default_factory=dict)
     rejected: tuple[Rejection, ...] = ()
+    masks_encoded: int = 0
+    masks_reused: int = 0
 
     @property
     def encoded(self) -> int:
-        return self.latents_encoded + self.texts_encoded
+        return self.latents_encoded + self.texts_encoded + self.masks_encoded
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What the pictures of one process need: uid -> latent address, uid -> captions, address -> text; and uid -> concept."""
+    """What the pictures of one process need: uid -> latent address, uid -> captions, address -> text, uid -> concept; and uid ->
+    mask address of those that have one."""
 
     latents: dict[int, str]
     captions: dict[int, list[Caption]]
     texts: dict[str, str]
     concepts: dict[int, str]
+    masks: dict[int, str]
 
 
 def build_cache(
@@ -88,6 +97,7 @@ def build_cache(
     seed: int,
     variants: int = 4,
     text_dtype: str = "bf16",
+    prior: bool = False,
     batch_size: int = 8,
     text_batch_size: int = 512,
     device: torch.device | str = "cpu",
@@ -103,6 +113,7 @@ def build_cache(
         seed: of the caption variants.
         variants: captions per picture; 0 caches latents and the empty prompt only, for captions that are encoded live.
         text_dtype: of the rows of captions: "bf16" or, in half the space, "int8". Rows that are here in bf16 need no tower.
+        prior: encode beside every caption what it says to a model that knows no trigger, for a recipe that keeps what a base says.
         rank, world: this process and how many share the work. All of them have to finish before the cache can be opened.
         text_batch_size: captions given to the tower at once, which puts those of one length together.
         threads: that read and decode pictures ahead of the codec.
@@ -114,9 +125,9 @@ def build_cache(
     """
     started, out = time.perf_counter(), Path(out)
     codec, tower = codec.to(device), tower.to(device)
-    wanted = _want(shards, codec, tower, policy, variants, seed, rank, world, text_dtype)
-    stores = {name: Store(out / name) for name in ("latents", "texts")}
-    todo_latents = _todo(stores["latents"], wanted.latents)
+    wanted = _want(shards, codec, tower, policy, variants, seed, rank, world, text_dtype, prior)
+    stores = {name: Store(out / name) for name in ("latents", "texts", "masks")}
+    todo_latents, todo_masks = _todo(stores["latents"], wanted.latents), _todo(stores["masks"], wanted.masks)
     todo_texts = {a: wanted.texts[a] for a in stores["texts"].missing(wanted.texts)}
     with (
         StoreWriter(out / "latents", segment_bytes=segment_bytes) as writer,
@@ -136,9 +147,14 @@ def build_cache(
         written += encode_texts(
             todo_texts, tower, writer, batch_size=text_batch_size, advance=advance, text_dtype=text_dtype
         )
+    with (
+        StoreWriter(out / "masks", segment_bytes=segment_bytes) as writer,
+        progress("masks", len(todo_masks)) if todo_masks else nullcontext(lambda _: None) as advance,
+    ):
+        written += encode_masks(shards, todo_masks, writer, stride=codec.stride, threads=threads, advance=advance)
     lost = {wanted.latents[uid]: reason for uid, reason in bad.items()}
     rejected = [Rejection(u, shards.bucket_of(u), lost[a]) for u, a in sorted(wanted.latents.items()) if a in lost]
-    identity = _identity(shards, codec, tower, policy, variants, seed) | row_identity(text_dtype)
+    identity = _identity(shards, codec, tower, policy, variants, seed, prior) | row_identity(text_dtype)
     report = CacheReport(
         hash=files.address(**identity),
         pictures=len(wanted.latents) - len(rejected),
@@ -153,6 +169,8 @@ def build_cache(
             name: dict(counts) for name, counts in count(c for cs in wanted.captions.values() for c in cs).items()
         },
         rejected=tuple(rejected),
+        masks_encoded=len(todo_masks),
+        masks_reused=len(set(wanted.masks.values())) - len(todo_masks),
     )
     address = partial(text_address, tower=tower, text_dtype=text_dtype)
     _write_index(out, report, identity, wanted, shards, address, rank=rank, world=world, describe=dict(describe or {}))
@@ -161,13 +179,19 @@ def build_cache(
 
 def diff(
     shards: ShardSet, codec: Codec, tower: TextTower, policy: CaptionPolicy, *, out: Path, seed: int,
-    variants: int = 4, text_dtype: str = "bf16",
+    variants: int = 4, text_dtype: str = "bf16", prior: bool = False,
 ) -> CacheDiff:  # fmt: skip
     """What `build_cache` would encode with the same arguments. Encodes and writes nothing."""
-    wanted = _want(shards, codec, tower, policy, variants, seed, 0, 1, text_dtype)
-    latents, texts = set(wanted.latents.values()), set(wanted.texts)
-    no_latents, no_texts = (len(Store(Path(out) / n).missing(w)) for n, w in (("latents", latents), ("texts", texts)))
-    return CacheDiff(len(wanted.latents), no_latents, len(latents) - no_latents, no_texts, len(texts) - no_texts)
+    wanted = _want(shards, codec, tower, policy, variants, seed, 0, 1, text_dtype, prior)
+    counts: list[int] = []
+    for name, addresses in (
+        ("latents", wanted.latents.values()),
+        ("texts", wanted.texts),
+        ("masks", wanted.masks.values()),
+    ):
+        missing = len(Store(Path(out) / name).missing(addresses))
+        counts += [missing, len(set(addresses)) - missing]
+    return CacheDiff(len(wanted.latents), *counts)
 
 
 def prune(out: Path, *, keep: Iterable[str] | None = None) -> dict[str, tuple[int, int]]:
@@ -184,16 +208,20 @@ def prune(out: Path, *, keep: Iterable[str] | None = None) -> dict[str, tuple[in
     for path in out.glob("index-*.parquet"):
         if path.name.removeprefix("index-").split(".")[0] not in kept:
             path.unlink()
-    used: dict[str, set[str]] = {"latents": set(), "texts": set()}
+    used: dict[str, set[str]] = {"latents": set(), "texts": set(), "masks": set()}
     for hash in here - kept:
         manifest_path(out, hash).unlink()
     for hash in kept:
         used["texts"].add(files.read_json(manifest_path(out, hash))["empty"])
     for path in out.glob("index-*.parquet"):
-        table, _ = read_part(path, ["latent", "captions"])
+        table, _ = read_part(path)
         used["latents"].update(table["latent"].to_pylist())
-        used["texts"].update(table["captions"].combine_chunks().flatten().unique().to_pylist())
-    return {name: Store(out / name).prune(addresses) for name, addresses in used.items()}
+        for column in {"captions", "priors"} & set(table.column_names):
+            used["texts"].update(table[column].combine_chunks().flatten().unique().to_pylist())
+        if "mask" in table.column_names:
+            used["masks"].update(table["mask"].drop_null().to_pylist())
+    stores = {name: Store(out / name) for name in used}
+    return {name: store.prune(used[name]) for name, store in stores.items() if len(store) or name != "masks"}
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
@@ -209,19 +237,29 @@ def _want(
     rank: int,
     world: int,
     text_dtype: str,
+    prior: bool,
 ) -> _Wanted:
     latents: dict[int, str] = {}
     captions: dict[int, list[Caption]] = {}
     texts = {text_address(EMPTY, tower, text_dtype): EMPTY}
     concepts: dict[int, str] = {}
+    masks: dict[int, str] = {}
     for uid in shards.in_file_order():
         if uid % world != rank:  # a uid is a hash already, so this is an even split
             continue
         facts = shards.facts(uid)
         latents[uid], concepts[uid] = latent_address(shards.pixels_of(uid), codec), str(facts.get("source") or "")
         captions[uid] = variants(facts, policy, count=number, seed=seed, uid=uid) if number else []
-        texts |= {text_address(caption.text, tower, text_dtype): caption.text for caption in captions[uid]}
-    return _Wanted(latents, captions, texts, concepts)
+        said = [caption.text for caption in captions[uid]] + (_priors(captions[uid]) if prior else [])
+        texts |= {text_address(text, tower, text_dtype): text for text in said}
+        if mask := shards.mask_of(uid):
+            masks[uid] = mask_address(mask, codec.stride)
+    return _Wanted(latents, captions, texts, concepts, masks)
+
+
+def _priors(captions: Iterable[Caption]) -> list[str]:
+    """What captions say to a model that knows no trigger; the same where they hold none."""
+    return [caption.text if caption.prior is None else caption.prior for caption in captions]
 
 
 def _todo(store: Store, latents: Mapping[int, str]) -> list[int]:
@@ -231,9 +269,11 @@ def _todo(store: Store, latents: Mapping[int, str]) -> list[int]:
 
 
 def _identity(
-    shards: ShardSet, codec: Codec, tower: TextTower, policy: CaptionPolicy, number: int, seed: int
+    shards: ShardSet, codec: Codec, tower: TextTower, policy: CaptionPolicy, number: int, seed: int, prior: bool
 ) -> dict[str, Any]:
-    return {
+    # What is not there is not named, so that a cache without it is the one that it always was.
+    more = ({"masks": MASK_FORMAT} if shards.has_masks else {}) | ({"prior": True} if prior else {})
+    return more | {
         "format": FORMAT,
         "shards": shards.samples_hash,
         "codec": codec.fingerprint,
@@ -249,15 +289,17 @@ def _write_index(
     out: Path, report: CacheReport, identity: Mapping[str, Any], wanted: _Wanted, shards: ShardSet,
     address: Callable[[str], str], *, rank: int, world: int, describe: Mapping[str, Any],
 ) -> None:  # fmt: skip
-    rejected = {rejection.uid for rejection in report.rejected}
+    rejected, more = {rejection.uid for rejection in report.rejected}, more_columns(identity)
     rows = []
     for uid, latent in wanted.latents.items():
         if uid not in rejected:
             texts = tuple(caption.text for caption in wanted.captions[uid])
             addresses = tuple(map(address, texts))
             place = (shards.bucket_of(uid), shards.split_of(uid))
-            rows.append(Row(uid, *place, latent, addresses, texts, wanted.concepts[uid]))
-    write_part(part_path(out, report.hash, rank, world), rows, asdict(report))
+            priors = tuple(map(address, _priors(wanted.captions[uid]))) if "priors" in more else ()
+            mask = wanted.masks.get(uid)
+            rows.append(Row(uid, *place, latent, addresses, texts, wanted.concepts[uid], mask, priors))
+    write_part(part_path(out, report.hash, rank, world), rows, asdict(report), more=more)
     if rank == 0:
         manifest = {
             "format": FORMAT, "hash": report.hash, "world": world, "identity": identity, "family": describe,

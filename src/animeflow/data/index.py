@@ -32,11 +32,15 @@ SCHEMA = pa.schema(
     }
 )
 """One row per picture: address of its latent, addresses and texts of its captions, and the source that it came from."""
+OPTIONAL = {"mask": pa.string(), "priors": pa.list_(pa.string())}
+"""Columns of caches that have such: address of the mask (null where all of the picture counts), addresses of the prior of every
+caption."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What the cache holds of one picture. `captions` are addresses of rows, `texts` what they say, variant by variant."""
+    """What the cache holds of one picture. `captions` are addresses of rows, `texts` what they say, `priors` addresses of what they
+    say to a model that knows no trigger, variant by variant."""
 
     uid: int
     bucket: str
@@ -45,6 +49,8 @@ class Row:
     captions: tuple[str, ...]
     texts: tuple[str, ...]
     concept: str = ""
+    mask: str | None = None
+    priors: tuple[str, ...] = ()
 
 
 def part_path(folder: Path, hash: str, rank: int, world: int) -> Path:
@@ -55,13 +61,15 @@ def manifest_path(folder: Path, hash: str) -> Path:
     return Path(folder) / f"manifest-{hash}.json"
 
 
-def write_part(path: Path, rows: Sequence[Row], report: Mapping[str, Any]) -> None:
-    """The rows of one process, sorted by uid, and what it has to report."""
-    ordered = sorted(rows, key=lambda row: row.uid)
+def write_part(path: Path, rows: Sequence[Row], report: Mapping[str, Any], *, more: Iterable[str] = ()) -> None:
+    """The rows of one process, sorted by uid, and what it has to report. `more` names the OPTIONAL columns to write."""
+    ordered, schema = sorted(rows, key=lambda row: row.uid), SCHEMA
+    for name in more:
+        schema = schema.append(pa.field(name, OPTIONAL[name]))
     columns = [
-        pa.array([getattr(row, name) for row in ordered], type=kind) for name, kind in zip(SCHEMA.names, SCHEMA.types)
+        pa.array([getattr(row, name) for row in ordered], type=kind) for name, kind in zip(schema.names, schema.types)
     ]
-    table = pa.Table.from_arrays(columns, schema=SCHEMA.with_metadata({"animeflow": json.dumps(dict(report))}))
+    table = pa.Table.from_arrays(columns, schema=schema.with_metadata({"animeflow": json.dumps(dict(report))}))
     with files.atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
@@ -100,15 +108,15 @@ class CacheIndex:
         self.place = place_of(folder)
         self.hash = hash or _latest(self.place)
         self.manifest = _manifest(self.place, self.hash)
-        table = self._read_parts(["uid", "bucket", "split", "latent", "captions"])
+        columns = ["bucket", "split", "latent", "captions", *more_columns(self.manifest["identity"])]
+        table = self._read_parts(["uid", *columns])
         order = np.argsort(table["uid"].to_numpy())
         self._uids = table["uid"].to_numpy()[order]
-        self._columns = {
-            n: table[n].combine_chunks().take(pa.array(order)) for n in ("bucket", "split", "latent", "captions")
-        }
+        self._columns = {n: table[n].combine_chunks().take(pa.array(order)) for n in columns}
         options: dict[str, Any] = {"memory_bytes": memory_bytes // 2, "skip_broken": skip_broken}
         self.latents = Store(self.place / "latents", **options)
         self.texts = Store(self.place / "texts", **options)
+        self.masks = Store(self.place / "masks", **options) if self.has_masks else None
         self._check(skip_broken)
 
     @property
@@ -128,6 +136,16 @@ class CacheIndex:
     def variants(self) -> int:
         """Captions per picture; 0 where captions are only rendered and encoded live."""
         return int(self.manifest["identity"]["variants"])
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the set that was cached has masks; not every picture of it need have one."""
+        return "mask" in self._columns
+
+    @property
+    def has_priors(self) -> bool:
+        """Whether the captions of the class are here too."""
+        return "priors" in self._columns
 
     @property
     def uids(self) -> list[int]:
@@ -177,17 +195,30 @@ class CacheIndex:
     def caption_addresses(self, uid: int) -> list[str]:
         return self._columns["captions"][self._row(uid)].as_py()
 
-    def fetch(self, uids: Iterable[int], captions: Iterable[str]) -> None:
-        """Start reading what will be wanted soon, where it lies elsewhere: latents of pictures, rows of captions by address."""
+    def prior_addresses(self, uid: int) -> list[str]:
+        """Of what each of `caption_addresses` says to a model that knows no trigger."""
+        return self._columns["priors"][self._row(uid)].as_py()
+
+    def mask_address(self, uid: int) -> str | None:
+        """None where all of the picture counts."""
+        return self._columns["mask"][self._row(uid)].as_py() if self.has_masks else None
+
+    def fetch(self, uids: Sequence[int], captions: Iterable[str]) -> None:
+        """Start reading what will be wanted soon, where it lies elsewhere: latents and masks of pictures, rows of captions by
+        address."""
         if self.place.pool:
             self.latents.fetch([self.latent_address(uid) for uid in uids])
             self.texts.fetch(captions)
+            if self.masks is not None:
+                self.masks.fetch(filter(None, map(self.mask_address, uids)))
 
     def close(self) -> None:
         """Let go of files, and end every wait for a store that does not answer."""
         self.place.close()
         self.latents.place.close()
         self.texts.place.close()
+        if self.masks is not None:
+            self.masks.place.close()
 
     def captions(self, uids: Sequence[int]) -> dict[int, list[str]]:
         """What the cached captions of some pictures say, for reports."""
@@ -226,7 +257,11 @@ class CacheIndex:
 
     def _check(self, skip_broken: bool) -> None:
         captions = self._columns["captions"].flatten().unique().to_pylist()
+        if self.has_priors:
+            captions += self._columns["priors"].flatten().unique().to_pylist()
         lost = self.latents.missing(self._columns["latent"].to_pylist()) + self.texts.missing([*captions, self.empty])
+        if self.masks is not None:
+            lost += self.masks.missing(self._columns["mask"].drop_null().to_pylist())
         if lost and not (skip_broken and self._touched(set(lost)) <= bearable(len(self))):
             raise DataError(
                 f"{len(lost)} entries that the index names are gone, the first is {lost[0]}", where=str(self.place),
@@ -235,8 +270,18 @@ class CacheIndex:
 
     def _touched(self, lost: set[str]) -> int:
         """Pictures that need one of the entries."""
-        pairs = zip(self._columns["latent"].to_pylist(), self._columns["captions"].to_pylist())
-        return sum(latent in lost or not lost.isdisjoint(captions or ()) for latent, captions in pairs)
+        needed: list[set[str | None]] = [{latent} for latent in self._columns["latent"].to_pylist()]
+        for name in {"captions", "priors"} & self._columns.keys():
+            for entries, row in zip(needed, self._columns[name].to_pylist(), strict=True):
+                entries |= set(row or ())
+        for entries, mask in zip(needed, self._columns["mask"].to_pylist() if self.has_masks else ()):
+            entries.add(mask)
+        return sum(not lost.isdisjoint(entries) for entries in needed)
+
+
+def more_columns(identity: Mapping[str, Any]) -> list[str]:
+    """Those of OPTIONAL that a cache of this identity has."""
+    return [name for name, sign in (("mask", "masks"), ("priors", "prior")) if identity.get(sign)]
 
 
 def bearable(pictures: int) -> int:

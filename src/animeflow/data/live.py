@@ -19,8 +19,8 @@ from . import rows8
 from .place import OutOfReach
 from .texts import EMPTY, stored
 
-Image = tuple[int, int]
-"""A picture and a visit."""
+Image = tuple[int, ...]
+"""A picture and a visit; a third number where something else than its caption is asked for."""
 
 Walk = Callable[..., Iterator[Any]]
 """`map`, or one that works side by side."""
@@ -31,7 +31,7 @@ class LiveTexts:
 
     Args:
         tower: encodes. It is used by one thread at a time, whoever else holds it.
-        caption: what a picture's caption is at a visit; raises DataError where its facts cannot be read.
+        caption: what is said of an image, called with its numbers; raises DataError where the facts of a picture cannot be read.
         text_dtype: how the cache would round.
         device: the tower goes there and stays; None leaves it where it is.
     """
@@ -39,7 +39,7 @@ class LiveTexts:
     def __init__(
         self,
         tower: TextTower,
-        caption: Callable[[int, int], str],
+        caption: Callable[..., str],
         *,
         text_dtype: str,
         device: torch.device | str | None = None,

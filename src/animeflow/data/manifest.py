@@ -20,6 +20,8 @@ MANIFEST = "manifest.json"
 INDEX = "index.parquet"
 PICTURE, FACTS = "png", "json"
 """Extensions of the two members of a sample: `<uid 16 hex>.png` (uint8 RGB, lossless) and `<uid 16 hex>.json`."""
+MASK = "mask.png"
+"""Extension of the third member, of samples that have a mask: uint8 grey, lossless."""
 
 
 def key(uid: int) -> str:
@@ -36,6 +38,8 @@ class SampleRow:
         png_offset, png_size, png_sha256, json_offset, json_size, json_sha256: payload of each member.
         pixels: sha256 of the decoded picture (`height`, `width` as little-endian uint32, then RGB bytes). Latents are
             addressed by it, so another PNG encoder does not cost a re-encode.
+        mask_offset, mask_size, mask_sha256: payload of the third member, where there is one.
+        mask: sha256 of the mask, as `pixels`, empty where everything counts.
     """
 
     uid: int
@@ -51,6 +55,14 @@ class SampleRow:
     json_size: int
     json_sha256: str
     pixels: str
+    mask_offset: int = 0
+    mask_size: int = 0
+    mask_sha256: str = ""
+    mask: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields; those of the mask only where there is one, so that a set without masks is as it always was."""
+        return {name: value for name, value in asdict(self).items() if self.mask or not name.startswith("mask")}
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,12 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Counts, bytes and hashes of a folder of shards, and the config that made it. found = written + rejected."""
+    """Counts, bytes and hashes of a folder of shards, and the config that made it. found = written + rejected.
+
+    Attributes:
+        masks: where masks came from -> pictures, and `empty` -> the paths of those whose mask shows nothing of them after the crop,
+            and so counts for nothing. Empty where no masks were asked for.
+    """
 
     found: int
     written: int
@@ -77,6 +94,7 @@ class Manifest:
     config: dict[str, Any]
     index: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
+    masks: dict[str, Any] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
@@ -87,11 +105,14 @@ class Manifest:
         return dict(Counter(rejection.reason for rejection in self.rejected))
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "bytes": self.bytes, "reasons": self.reasons}
+        value = {**asdict(self), "bytes": self.bytes, "reasons": self.reasons}
+        if not self.masks:
+            del value["masks"]
+        return value
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Manifest:
-        fields = {name: value[name] for name in Manifest.__dataclass_fields__}
+        fields = {name: value[name] for name in Manifest.__dataclass_fields__ if name != "masks" or name in value}
         return Manifest(**{**fields, "rejected": [Rejection(**row) for row in value["rejected"]]})
 
     @staticmethod
@@ -114,16 +135,17 @@ class Manifest:
 
 def samples_hash(rows: Iterable[SampleRow]) -> str:
     """One hash of what every sample holds, wherever it lies."""
-    return files.sha256(files.canonical(sorted([row.uid, row.bucket, row.pixels, row.json_sha256] for row in rows)))[
-        :32
-    ]
+    parts = sorted([row.uid, row.bucket, row.pixels, row.json_sha256, *filter(None, [row.mask])] for row in rows)
+    return files.sha256(files.canonical(parts))[:32]
 
 
 def write_index(path: Path, rows: Iterable[SampleRow]) -> None:
-    """All samples as one Parquet table, sorted by uid. The same rows give the same bytes."""
+    """All samples as one Parquet table, sorted by uid, with columns of masks if there is any. The same rows give the same bytes."""
     ordered = sorted(rows, key=lambda row: row.uid)
+    masks = any(row.mask for row in ordered)
+    columns = {name: kind for name, kind in _COLUMNS.items() if masks or not name.startswith("mask")}
     table = pa.table(
-        {name: pa.array([getattr(row, name) for row in ordered], type=_TYPES[kind]) for name, kind in _COLUMNS.items()}
+        {name: pa.array([getattr(row, name) for row in ordered], type=_TYPES[kind]) for name, kind in columns.items()}
     )
     with files.atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")

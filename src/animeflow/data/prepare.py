@@ -22,7 +22,8 @@ from ..core.errors import DataError
 from ..image.bucket import Bucket
 from ..image.decode import decode
 from ..image.encode import encode_png
-from ..image.picture import BadPicture, Limits
+from ..image.mask import Mask, cut_mask, encode_mask, read_mask
+from ..image.picture import BadPicture, Limits, Picture
 from ..image.resize import fit
 from .ahead import In, Out, ahead
 from .manifest import Rejection
@@ -33,7 +34,8 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Task:
-    """One picture to prepare. `facts` travel into the sample's JSON."""
+    """One picture to prepare. `facts` travel into the sample's JSON. With `masks` its mask is prepared too: out of the file `mask`
+    (path and sha256) where it has one, else out of its own transparency."""
 
     uid: int
     sha256: str
@@ -42,16 +44,22 @@ class Task:
     background: tuple[int, int, int]
     limits: Limits
     facts: Mapping[str, Any]
+    masks: bool = False
+    mask: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Payloads of both members of a sample, and the hash of its pixels."""
+    """Payloads of the members of a sample, and the hash of its pixels; and where its mask is from: "sidecar", "alpha", "empty" for
+    one that shows nothing of the picture, nothing where all of it counts."""
 
     uid: int
     png: bytes
     facts: bytes
     pixels: str
+    mask: bytes | None = None
+    mask_hash: str = ""
+    mask_from: str = ""
 
 
 def prepare(task: Task) -> Prepared | Rejection:
@@ -68,13 +76,53 @@ def prepare(task: Task) -> Prepared | Rejection:
         return Rejection(task.uid, task.path, error.reason, error.detail)
     pixels, crop = fit(picture.pixels, task.bucket, max_upscale=math.inf)  # too small ones never came here
     facts = {**task.facts, "bucket": str(task.bucket), "crop": asdict(crop), "pixels": pixels_hash(pixels)}
-    return Prepared(task.uid, encode_png(pixels), files.canonical(facts), facts["pixels"])
+    if not task.masks:
+        return Prepared(task.uid, encode_png(pixels), files.canonical(facts), facts["pixels"])
+    try:
+        whole, origin = _mask(task, picture)
+    except BadPicture as error:
+        return Rejection(task.uid, task.path, error.reason, error.detail)
+    mask = None if whole is None else cut_mask(whole, crop, height=task.bucket.height, width=task.bucket.width)
+    if mask is None or mask.min() == 255:  # all of it counts
+        return Prepared(task.uid, encode_png(pixels), files.canonical(facts), facts["pixels"])
+    if not mask.any():
+        return Prepared(task.uid, encode_png(pixels), files.canonical(facts), facts["pixels"], mask_from="empty")
+    facts["mask"] = {"from": origin, "share": round(float(mask.mean()) / 255, 4)}
+    return Prepared(
+        task.uid, encode_png(pixels), files.canonical(facts), facts["pixels"],
+        mask=encode_mask(mask), mask_hash=mask_hash(mask), mask_from=origin,
+    )  # fmt: skip
+
+
+def _mask(task: Task, picture: Picture) -> tuple[Mask | None, str]:
+    """Of the whole picture, and where it is from. Raises BadPicture for a mask that does not fit: to train on the picture without
+    it would be another thing than was asked for."""
+    if task.mask is None:
+        return picture.alpha, "alpha"
+    path, sha256 = task.mask
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise BadPicture("mask_unreadable", f"{path}: {error.strerror}") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise BadPicture("mask_unreadable", f"{path} changed while it was read")
+    height, width = picture.pixels.shape[:2]
+    try:
+        return read_mask(data, height=height, width=width, limits=task.limits), "sidecar"
+    except BadPicture as error:
+        raise BadPicture(error.reason, f"{path}: {error.detail}") from error
 
 
 def pixels_hash(pixels: np.ndarray) -> str:
     """sha256 of a picture uint8 `[H, W, 3]`: its size, then its bytes. Independent of any file format."""
     height, width, _ = pixels.shape
     return hashlib.sha256(struct.pack("<II", height, width) + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def mask_hash(mask_HW: Mask) -> str:
+    """sha256 of a mask uint8 `[H, W]`: its size, then its bytes."""
+    height, width = mask_HW.shape
+    return hashlib.sha256(struct.pack("<II", height, width) + np.ascontiguousarray(mask_HW).tobytes()).hexdigest()
 
 
 def in_order(function: Callable[[In], Out], items: Iterable[In], *, workers: int) -> Iterator[Out]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core import files
 from ..core.errors import DataError
-from .manifest import FACTS, PICTURE, Manifest, key, read_index
+from .manifest import FACTS, MASK, PICTURE, Manifest, key, read_index
 from .place import Place, local_folder, place_of
 
 _PIECE = 8 * 2**20
@@ -45,7 +45,14 @@ class ShardSet:
         self._uids = table["uid"].to_numpy()
         self._numbers = {name: table[name].to_numpy() for name in table.column_names if table[name].type == "int64"}
         self._words = {name: table[name].combine_chunks().dictionary_encode() for name in ("bucket", "shard", "split")}
-        self._hashes = {name: table[name].combine_chunks() for name in ("png_sha256", "json_sha256", "pixels")}
+        hashes = (
+            "png_sha256",
+            "json_sha256",
+            "pixels",
+            "mask_sha256",
+            "mask",
+        )  # the last two only where there are masks
+        self._hashes = {name: table[name].combine_chunks() for name in hashes if name in table.column_names}
         self._check_sizes()
 
     @property
@@ -79,6 +86,19 @@ class ShardSet:
     def pixels_of(self, uid: int) -> str:
         """sha256 of the decoded picture: what its latent is addressed by."""
         return self._hashes["pixels"][self._row(uid)].as_py()
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether any picture has one."""
+        return "mask" in self._hashes
+
+    def mask_of(self, uid: int) -> str | None:
+        """sha256 of the mask of a picture, None where all of it counts."""
+        return (self._hashes["mask"][self._row(uid)].as_py() or None) if self.has_masks else None
+
+    def mask(self, uid: int) -> bytes:
+        """The bytes of the mask of a picture that has one, a lossless grey PNG."""
+        return self._member(uid, MASK)
 
     def in_file_order(self) -> list[int]:
         """All uids in the order in which they lie on disk."""
@@ -120,9 +140,9 @@ class ShardSet:
         return digest.hexdigest()
 
     def _member(self, uid: int, name: str) -> bytes:
-        row = self._row(uid)
-        shard, wanted = self._shard(uid), self._hashes[f"{name}_sha256"][row].as_py()
-        start, size = (int(self._numbers[f"{name}_{part}"][row]) for part in ("offset", "size"))
+        row, column = self._row(uid), name.removesuffix(".png")
+        shard, wanted = self._shard(uid), self._hashes[f"{column}_sha256"][row].as_py()
+        start, size = (int(self._numbers[f"{column}_{part}"][row]) for part in ("offset", "size"))
 
         def check(data: bytes) -> None:
             if files.sha256(data) != wanted:

@@ -11,7 +11,7 @@ import re
 import shutil
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,20 @@ from ..core.log import progress
 from ..image.bucket import BucketPlan
 from ..image.picture import Limits
 from .assign import NAME, Assignment, assign, facts_of, posts_hash, select
-from .manifest import FACTS, INDEX, MANIFEST, PICTURE, Manifest, Rejection, SampleRow, key, samples_hash, write_index
+from .manifest import (
+    FACTS,
+    INDEX,
+    MANIFEST,
+    MASK,
+    PICTURE,
+    Manifest,
+    Rejection,
+    SampleRow,
+    key,
+    samples_hash,
+    write_index,
+)
+from .masks import account, keyed, masks_beside, wanted
 from .prepare import VERSION, Prepared, Task, in_order, prepare
 from .scales import at_scales
 
@@ -46,6 +59,7 @@ def write_shards(
     max_crop: float = 1.0,
     scales: Sequence[float] = (1.0,),
     cell: int = 16,
+    masks: str = "off",
     limits: Limits | None = None,
     workers: int = 0,
     config: Mapping[str, Any] | None = None,
@@ -63,6 +77,8 @@ def write_shards(
         max_crop: pictures that would lose a larger share of their resized area to the crop are rejected as `too_cropped`.
         scales: shares of the sides of `plan` at which every picture is written, each a sample of its own, and counted as one.
         cell: pixels of which the sides of smaller buckets are multiples.
+        masks: "auto" writes beside each picture how much of it counts, where a file says so (`walk.mask_of`) or it is transparent;
+            a mask of another shape than its picture is rejected with it.
         limits: of the decoder; those under which the pictures were catalogued.
         workers: processes that decode; 0 decodes in this one.
         config: recorded in the manifest beside these settings.
@@ -74,11 +90,18 @@ def write_shards(
     red, green, blue = background
     decisive = {"background": list(background), "limits": asdict(limits), "version": VERSION}
     kept, rejected = select(posts, plan, max_upscale=max_upscale, min_side=min_side, max_crop=max_crop, cell=cell)
-    shards = list(assign(kept, max_bytes=max_bytes, max_samples=max_samples, settings=decisive))
+    with_masks, found = wanted(masks), dict[str, tuple[str, str]]()
+    if with_masks:
+        decisive["masks"] = masks
+        found = masks_beside(posts, Path(root or "."))
+    room = max_bytes * 3 // 4 if with_masks else max_bytes  # a mask takes a third of what its picture does, at most
+    shards = list(assign(kept, max_bytes=room, max_samples=max_samples, settings=decisive))
+    shards = [keyed(shard, found) for shard in shards]
 
     def task(shard: Assignment, post: Post) -> Task:
         path = str(Path(root or ".") / post.path)
-        return Task(post.uid, post.sha256, path, shard.bucket, (red, green, blue), limits, facts_of(post))
+        about = (shard.bucket, (red, green, blue), limits, facts_of(post))
+        return Task(post.uid, post.sha256, path, *about, masks=with_masks, mask=found.get(post.path))
 
     sides = _build(shards, out, task, workers)
     rejected += [Rejection(**row) for side in sides for row in side["rejected"]]
@@ -99,6 +122,7 @@ def write_shards(
                       "buckets": [str(b) for b in plan.buckets],
                       **({"scales": list(scales)} if list(scales) != [1.0] else {})},
         },
+        masks=account(sides, posts, len(rows)) if with_masks else {},
     )  # fmt: skip
     return _commit(out, shards, manifest, rows)
 
@@ -179,7 +203,7 @@ def _is_whole(tar: Path, facts: Mapping[str, Any] | None) -> bool:
 
 def _write(shard: Assignment, folder: Path, results: Iterator[Prepared | Rejection]) -> dict[str, Any]:
     """One shard and its side index, each whole or absent. The tar comes first, so a side index vouches for it."""
-    prepared: dict[int, str] = {}
+    prepared: dict[int, Prepared] = {}
     rejected: list[Rejection] = []
     tar = folder / shard.tar
     with files.atomic_path(tar) as temporary:
@@ -188,29 +212,34 @@ def _write(shard: Assignment, folder: Path, results: Iterator[Prepared | Rejecti
                 if isinstance(result, Rejection):
                     rejected.append(result)
                 else:
-                    writer.write({"__key__": key(result.uid), PICTURE: result.png, FACTS: result.facts})
-                    prepared[result.uid] = result.pixels
+                    members = {PICTURE: result.png, FACTS: result.facts, **({MASK: result.mask} if result.mask else {})}
+                    writer.write({"__key__": key(result.uid), **members})
+                    prepared[result.uid] = replace(result, png=b"", facts=b"", mask=None)  # what they hash to is enough
         splits = {post.uid: post.split for post in shard.posts}
         rows = list(scan(temporary, shard, prepared, splits))
         facts = {"bytes": temporary.stat().st_size, "sha256": files.sha256_file(temporary), "samples": len(rows)}
-    side = {
+    side: dict[str, Any] = {
         "key": shard.key,
         "tar": facts if rows else None,
-        "samples": [asdict(row) for row in rows],
+        "samples": [row.as_json() for row in rows],
         "rejected": [asdict(rejection) for rejection in rejected],
     }
+    if origins := {key(uid): each.mask_from for uid, each in prepared.items() if each.mask_from}:
+        side["masks"] = origins
     if not rows:
         tar.unlink()
     files.write_json(folder / shard.side, side)
     return side
 
 
-def scan(tar: Path, shard: Assignment, pixels: Mapping[int, str], splits: Mapping[int, str]) -> Iterator[SampleRow]:
+def scan(
+    tar: Path, shard: Assignment, prepared: Mapping[int, Prepared], splits: Mapping[int, str]
+) -> Iterator[SampleRow]:
     """Byte ranges and hashes of the samples of a tar, read back from the file itself."""
     members: dict[str, dict[str, tarfile.TarInfo]] = {}
     with tarfile.open(tar, "r:") as archive, open(tar, "rb") as file:
         for member in archive:
-            name, extension = member.name.rsplit(".", 1)
+            name, _, extension = member.name.partition(".")
             members.setdefault(name, {})[extension] = member
 
         def payload(member: tarfile.TarInfo) -> tuple[int, int, str]:
@@ -222,7 +251,12 @@ def scan(tar: Path, shard: Assignment, pixels: Mapping[int, str], splits: Mappin
             start = min(member.offset for member in parts.values())
             end = max(member.offset_data + -(-member.size // 512) * 512 for member in parts.values())
             where = (uid, str(shard.bucket), shard.tar, splits[uid], start, end - start)
-            yield SampleRow(*where, *payload(parts[PICTURE]), *payload(parts[FACTS]), pixels[uid])
+            row = SampleRow(*where, *payload(parts[PICTURE]), *payload(parts[FACTS]), prepared[uid].pixels)
+            if MASK in parts:
+                offset, size, sha256 = payload(parts[MASK])
+                mask = prepared[uid].mask_hash
+                row = replace(row, mask_offset=offset, mask_size=size, mask_sha256=sha256, mask=mask)
+            yield row
 
 
 # -- commit ------------------------------------------------------------------------------------------------------------

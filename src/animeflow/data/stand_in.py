@@ -74,10 +74,8 @@ class Substituting:
 
     def fetch(self, uids: Sequence[int], visits: Sequence[int]) -> None:
         """Start reading what a later batch will want, where it lies elsewhere."""
-        rows = (
-            [] if self.assemble.live else [self.assemble.caption_address(*at) for at in zip(uids, visits, strict=True)]
-        )
-        self.index.fetch(uids, rows)
+        images = [] if self.assemble.live else zip(uids, visits, strict=True)
+        self.index.fetch(uids, [row for image in images for row in self.assemble.text_addresses(*image)])
 
     def stand_in(self, uid: int, number: int = 0) -> int:
         """The first (second, ...) choice for the place of a picture."""
@@ -109,7 +107,10 @@ class Substituting:
             if self.assemble.live:
                 self.assemble.caption(uid, visit)
             else:
-                self.index.texts.get(self.assemble.caption_address(uid, visit))
+                for address in self.assemble.text_addresses(uid, visit):
+                    self.index.texts.get(address)
+            if self.index.masks is not None and (mask := self.index.mask_address(uid)):
+                self.index.masks.get(mask)
         except OutOfReach:
             raise
         except DataError as error:

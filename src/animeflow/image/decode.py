@@ -69,7 +69,7 @@ def decode(data: bytes, *, background: tuple[int, int, int] = (255, 255, 255), l
         transparent=alpha is not None,
         notes=tuple(dict.fromkeys(notes)),
     )
-    return Picture(pixels, facts)
+    return Picture(pixels, facts, None if alpha is None else np.ascontiguousarray(_turned(alpha, turn)))
 
 
 def _bad(header: Header, error: BaseException) -> BadPicture:

@@ -101,7 +101,9 @@ class PictureFacts:
 
 @dataclass(frozen=True)
 class Picture:
-    """Decoded pixels, uint8 `[H, W, 3]` in sRGB, and the facts of the file they came from."""
+    """Decoded pixels, uint8 `[H, W, 3]` in sRGB, and the facts of the file they came from; and how opaque it was, uint8 `[H, W]`,
+    where some pixel was not opaque."""
 
     pixels: Pixels
     facts: PictureFacts
+    alpha: NDArray[np.uint8] | None = None

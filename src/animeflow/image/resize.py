@@ -48,9 +48,13 @@ def fit(pixels: Pixels, bucket: Bucket, *, max_upscale: float = 1.0) -> tuple[Pi
             "too_small", f"{width}x{height} would have to grow {scale:.2f} times to fill {bucket.width}x{bucket.height}"
         )
     crop = plan_crop(height, width, bucket)
-    if (crop.resized_height, crop.resized_width) != (height, width):
+    return cut(pixels, crop, height=bucket.height, width=bucket.width), crop
+
+
+def cut(pixels: Pixels, crop: Crop, *, height: int, width: int) -> Pixels:
+    """What `crop` says, done to `[H, W, 3]`, or to `[H, W]` that has to stay beside it."""
+    if (crop.resized_height, crop.resized_width) != pixels.shape[:2]:
         pixels = cv2.resize(pixels, (crop.resized_width, crop.resized_height), interpolation=cv2.INTER_AREA)
-    if pixels.shape[:2] == (bucket.height, bucket.width):
-        return pixels, crop
-    cut = pixels[crop.top : crop.top + bucket.height, crop.left : crop.left + bucket.width]
-    return np.ascontiguousarray(cut), crop
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    return np.ascontiguousarray(pixels[crop.top : crop.top + height, crop.left : crop.left + width])
