@@ -64,8 +64,10 @@ def lines(
     log: bool = False,
     y_limits: tuple[float, float] | None = None,
     as_percent: bool = False,
+    marks: Sequence[tuple[float, str]] = (),
 ) -> Markup:
-    """Lines over a shared x axis, each named at its end. Raises ValueError when there is no finite point."""
+    """Lines over a shared x axis, each named at its end, and named places on that axis. Raises ValueError when there is no finite
+    point."""
     frame = frame or Frame(1040, 320)
     known = [point for each in series for point in each.known]
     if not known:
@@ -74,25 +76,27 @@ def lines(
     x = Scale(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, *frame.x_range)
     y = _y_scale(ys, frame, zero=zero, log=log, bounds=y_limits)
     say = percent if as_percent else plain
-    marks: list[Markup] = [
+    shapes: list[Markup] = [
         *_grid(y, frame, as_percent=as_percent),
         *_x_axis(x, frame, x_label),
         _y_title(y_label, frame),
+        *(shape for at, words in marks for shape in _mark(x(at), words, frame)),
     ]
     for each in sorted(series, key=lambda s: not s.faint):
         kind = "line faint" if each.faint else "line"
-        marks.append(element("path", d=path(each.points, x, y), class_=f"{kind} {each.ink}", fill="none"))
+        shapes.append(element("path", d=path(each.points, x, y), class_=f"{kind} {each.ink}", fill="none"))
         if each.dots:
-            marks += [_dot(x(a), y(b), each.ink, f"{each.name}: {say(b)} at {plain(a)}") for a, b in each.known]
+            shapes += [_dot(x(a), y(b), each.ink, f"{each.name}: {say(b)} at {plain(a)}") for a, b in each.known]
     labelled = [each for each in series if not each.faint and each.known]
     places = spread([y(each.known[-1][1]) for each in labelled], 26)
     for each, at in zip(labelled, places):
         edge = frame.width - frame.right + 10
-        marks.append(text(edge, at - 2, each.name, f"label ink-{each.ink}"))
-        marks.append(text(edge, at + 12, say(each.known[-1][1]), "value"))
+        shapes.append(text(edge, at - 2, each.name, f"label ink-{each.ink}"))
+        shapes.append(text(edge, at + 12, say(each.known[-1][1]), "value"))
     ends = "; ".join(f"{each.name} from {say(each.known[0][1])} to {say(each.known[-1][1])}" for each in labelled)
     spoken = f"{y_label} over {x_label}, {plain(min(xs))} to {plain(max(xs))}. {ends}."
-    return drawing(*marks, width=frame.width, height=frame.height, name=name, title=title, description=spoken)
+    spoken += "".join(f" {words}, at {plain(at)}." for at, words in marks)
+    return drawing(*shapes, width=frame.width, height=frame.height, name=name, title=title, description=spoken)
 
 
 def columns(
@@ -285,6 +289,15 @@ def _x_axis(x: Scale, frame: Frame, label: str) -> Iterator[Markup]:
         yield line(x(at), foot, x(at), foot + 4, "grid base")
         yield text(x(at), foot + 18, axis(at, step), "tick", anchor="middle")
     yield text(sum(frame.x_range) / 2, frame.height - 6, label, "axis-title", anchor="middle")
+
+
+def _mark(at: float, words: str, frame: Frame) -> Iterator[Markup]:
+    """An upright dashed line with its name on top, turned inwards where it is near the right end."""
+    inwards = at > (frame.x_range[0] + frame.x_range[1]) / 2
+    yield line(at, frame.top, at, frame.height - frame.bottom, "chance")
+    yield text(
+        at - 6 if inwards else at + 6, frame.top + 10, words, "value small", anchor="end" if inwards else "start"
+    )
 
 
 def _y_title(label: str, frame: Frame) -> Markup:

@@ -15,15 +15,18 @@ from typing import Any
 
 from .. import __version__
 from ..core.files import write_text
-from . import adherence_section
+from . import adherence_section, identity_section, lora_section
 from . import result_sections as result
 from . import training_sections as inputs
 from .html import Markup, element
+from .identity import IdentityReport
 from .numerals import duration, percent, plain, size
 from .parts import words
 from .run_folder import ReportInput, read_run
 
 NAV = {
+    "lora": "LoRA",
+    "identity": "Identity",
     "adherence": "Adherence",
     "sheet": "Pictures",
     "pictures": "Over training",
@@ -73,7 +76,7 @@ def page(run: ReportInput, *, home: Path) -> str:
         header(run, name),
         element(
             "nav",
-            element("ul", [element("li", element("a", title, href=f"#{key}")) for key, title in NAV.items()]),
+            element("ul", [element("li", element("a", NAV[key], href=f"#{key}")) for key in shown(run)]),
             aria_label="Sections",
         ),
         element("main", *_sections(run, home)),
@@ -96,6 +99,8 @@ def policy(style: str) -> str:
 
 def _sections(run: ReportInput, home: Path) -> Iterator[Markup]:
     made = {
+        "lora": lora_section.lora(run),
+        "identity": identity_section.identity(run, home),
         "adherence": adherence_section.adherence(run),
         "sheet": result.sheet(run, home),
         "pictures": result.grid(run, home),
@@ -107,7 +112,14 @@ def _sections(run: ReportInput, home: Path) -> Iterator[Markup]:
         "files": result.files(run),
         "origin": result.origin(run),
     }
-    yield from (made[key] for key in NAV)
+    yield from (made[key] for key in shown(run))
+
+
+def shown(run: ReportInput) -> list[str]:
+    """The sections of this page: those about a LoRA only where there is one; a LoRA need not have been asked for adherence."""
+    lora = bool(lora_section.learned(run))
+    left_out = {"lora": not lora, "identity": not run.identity, "adherence": lora and not run.adherence}
+    return [key for key in NAV if not left_out.get(key)]
 
 
 def header(run: ReportInput, name: str) -> Markup:
@@ -131,6 +143,9 @@ def verdict(run: ReportInput) -> str:
     total = sum(seconds.values()) if isinstance(seconds, Mapping) else seconds
     after += f" in {duration(total)}" if after and total else ""
     mean = run.adherence.get("mean")
+    hers = _identity(run)
+    if hers is not None:
+        return f"{hers}{after or ' at an unrecorded point'}."
     if mean is not None:
         level = run.adherence.get("chance_mean")
         against = f", where guessing gives {percent(level)}" if level is not None else ""
@@ -140,6 +155,20 @@ def verdict(run: ReportInput) -> str:
         if len(known) > 1:
             return f"{called} went from {plain(known[0])} to {plain(known[-1])}{after}. Adherence was not measured."
     return "This run has recorded no result yet."
+
+
+def _identity(run: ReportInput) -> str | None:
+    """What a LoRA came to, and what it cost; None where nobody was asked for."""
+    if not run.identity.get("after"):
+        return None
+    report = IdentityReport.from_dict(run.identity)
+    assert report.after is not None
+    told = (
+        f"{words(report.guest)} is drawn as she is in {percent(report.after.identity)} of her attributes, "
+        f"where the base gives {percent(report.before.identity)}"
+    )
+    lost = "" if report.lost is None else f"; ordinary prompts lost {100 * report.lost:.1f} points,"
+    return told + (lost or ",")
 
 
 def _figures(run: ReportInput) -> Iterator[Markup]:
@@ -152,6 +181,12 @@ def _figures(run: ReportInput) -> Iterator[Markup]:
     for name in ("hair_color", "background"):
         if name in attributes:
             yield _figure(words(name).capitalize(), percent(attributes[name]), _versus(chance.get(name)))
+    if run.identity.get("after"):
+        report = IdentityReport.from_dict(run.identity)
+        assert report.after is not None
+        yield _figure("Identity", percent(report.after.identity), f"before {percent(report.before.identity)}")
+        if report.lost is not None:
+            yield _figure("Others lost", f"{100 * report.lost:.1f} points", "limit 5")
     loss = run.last("val/loss")
     if loss is not None:
         yield _figure("Validation loss", plain(loss), "velocity, fixed noise")

@@ -31,6 +31,7 @@ class ReportInput:
         samples: images seen -> prompt number -> picture file, from `samples/<images>/<number>.png`.
         prompts: of those numbers.
         adherence: `adherence.json`, as `AdherenceReport.as_dict` wrote it.
+        identity: `identity.json`, as `IdentityReport.as_dict` wrote it.
         export: `export/manifest.json`.
         rejected: reason -> pictures that were found and not taken.
         solvers: one row per solver: `{"solver", "steps", "nfe", "seconds", "adherence", ...}`.
@@ -44,6 +45,7 @@ class ReportInput:
     samples: dict[int, dict[int, Path]] = field(default_factory=dict)
     prompts: list[str] = field(default_factory=list)
     adherence: dict[str, Any] = field(default_factory=dict)
+    identity: dict[str, Any] = field(default_factory=dict)
     export: dict[str, Any] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
     solvers: list[dict[str, Any]] = field(default_factory=list)
@@ -100,6 +102,7 @@ def read_run(
         samples=_samples(folder / "samples"),
         prompts=prompts,
         adherence=record.get("adherence") or _mapping(folder / "adherence.json"),
+        identity=_mapping(folder / "identity.json"),
         export=_mapping(folder / "export" / "manifest.json"),
         rejected=rejected,
         solvers=list(record.get("solvers") or _json(folder / "solvers.json") or []),

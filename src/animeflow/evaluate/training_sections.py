@@ -8,6 +8,7 @@ from typing import Any
 
 from .chart import Frame, Series, columns, lines, panels
 from .html import Content, Markup, element
+from .lora_section import enough
 from .numerals import percent, plain
 from .parts import behind, chart, code, counts, missing, section, setting, table
 from .run_folder import ReportInput
@@ -141,6 +142,7 @@ def _training(run: ReportInput) -> Iterator[Content]:
     )
     yield chart(drawn, "Loss", "Thin: the mean of each log interval. Bold: its running average.")
     yield behind("The numbers", _series_table(curves))
+    yield from enough(run)
     yield from _bins(run)
     yield from _validation_times(run)
     yield element("div", list(_optimizer(run)), class_="two")

@@ -178,6 +178,7 @@ def _hooks(config: Mapping[str, Any], fam: Any, calm: Any, micro_batch: int) -> 
     from ...data.loader import fixed_batches
     from ...train.hooks import Samples, Validation
     from ..adherence import Adherence
+    from ..identity import Identity
 
     place, node, evaluate, seed = Workspace.of(config), config["train"], config["evaluate"], config["seed"]
     height, width = sample_size(config, calm.index.buckets("train"))
@@ -194,6 +195,8 @@ def _hooks(config: Mapping[str, Any], fam: Any, calm: Any, micro_batch: int) -> 
     hooks.append(Samples(fam, prompts, folder=place.samples, every_images=every, seed=seed, options=drawn, **size))
     if evaluate["oracle"]:
         hooks.append(Adherence(fam, config, folder=place.run, **size))
+    if (evaluate.get("identity") or {}).get("guest"):
+        hooks.append(Identity(fam, config, folder=place.run, **size))
     return hooks
 
 
