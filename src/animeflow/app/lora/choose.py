@@ -21,6 +21,7 @@ from .words import keys, unless_said, word
 YOU, OURS, PRESET = "you", "default", "preset"
 KINDS = ("1girl", "1boy", "no_humans")  # of which the pictures' own tags may say that they are
 FEW = 30  # pictures up to which the rate is doubled
+QUICK = 20_000_000  # pixels that are decoded sooner than a process starts
 CONCEPTS, SOURCES = "text.concepts", "catalogue.source.concepts"
 
 
@@ -164,6 +165,9 @@ def _data(found: Found, config: Mapping[str, Any]) -> dict[str, tuple[Any, str]]
     number = length.split(uids, share)
     why = f"{number} of {len(uids)} pictures" if wanted else f"{len(uids)} pictures are too few to hold one out"
     chosen: dict[str, tuple[Any, str]] = {"catalogue.val_share": (share, why)}
+    if sum(seen.width * seen.height for group in found.groups for seen in group.pictures) < QUICK:
+        for key in ("catalogue.workers", "data.shard.workers"):
+            chosen[key] = (0, "few pictures: read before other processes have begun")
     counts = {group.name: len(group.pictures) for group in found.groups}
     times = length.repeats(counts) if len(counts) > 1 else {}
     if times:

@@ -85,9 +85,9 @@ def example(chosen: Chosen) -> str:
     return shlex.join(["animeflow", "sample", *words])
 
 
-def summary(chosen: Chosen, done: Done) -> Mapping[str, float]:
+def summary(run: Path) -> Mapping[str, float]:
     """The last value of every number of the run."""
     found: dict[str, float] = {}
-    for each in metrics(done.run):
+    for each in metrics(run):
         found |= {key: value for key, value in each.items() if isinstance(value, int | float)}
     return found

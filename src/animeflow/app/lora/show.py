@@ -22,7 +22,7 @@ def found(what: Found) -> None:
         sides = [(seen.width, seen.height) for seen in group.pictures]
         smallest, largest = (pick(sides, key=lambda side: side[0] * side[1]) for pick in (min, max))
         size = f"{smallest[0]}x{smallest[1]}" + (f" to {largest[0]}x{largest[1]}" if largest != smallest else "")
-        kind = "of the class" if group.regularisation else "pictures"
+        kind = ("picture" if len(sides) == 1 else "pictures") + (" of the class" if group.regularisation else "")
         console.print(
             f"[bold]{group.root}[/bold]: {len(group.pictures)} {kind}, {', '.join(formats)}, {size}", soft_wrap=True
         )
