@@ -10,6 +10,8 @@ import pytest
 from test_catalogue_sources import picture
 
 from animeflow.app.compose import compose
+from animeflow.app.verbs.catalogue import collect
+from animeflow.app.verbs.shard import cut as shards
 from animeflow.app.wiring import captions, source
 from animeflow.catalogue.ingest import ingest
 from animeflow.catalogue.sources.concepts import ConceptsSource
@@ -120,3 +122,23 @@ def test_the_numbers_of_other_trainers_are_pointed_out(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         list(FolderSource(tmp_path / "10_eileen girl"))
     assert caplog.text.count("repeats") == 1
+
+
+def test_pictures_of_concepts_that_are_gone_are_not_cut(folders, caplog):
+    caplog.set_level(logging.INFO)
+    places = {"eileen": folders / "eileen", "ink": folders / "far"}
+    roots = {name: f"catalogue.source.concepts.{name}.root={place}" for name, place in places.items()}
+    words = [
+        "catalogue=concepts",
+        f"set={folders / 'set'}",
+        "catalogue.workers=0",
+        "data.shard.max_upscale=9",
+        "data/bucket=tiny",
+    ]
+    collect(compose([*words, *roots.values()]))
+    cut = {
+        names: shards(compose([*words, "data.shard.workers=0", *(roots[name] for name in names)])).found
+        for names in (("eileen", "ink"), ("eileen",))
+    }
+    assert cut == {("eileen", "ink"): 5, ("eileen",): 3}
+    assert "2 pictures of ink are left out" in caplog.text

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from data_toys import PLAN, ToyCodec, ToyTower, make_posts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_data_plan import SIZES, buckets
 
-from animeflow.core.errors import ConfigError
+from animeflow.core.errors import ConfigError, DataError
+from animeflow.data.cache import build_cache
+from animeflow.data.index import CacheIndex, part_path
 from animeflow.data.plan import Plan, repeats_of
+from animeflow.data.reader import ShardSet
+from animeflow.data.shard import write_shards
+from animeflow.text.policy import CaptionPolicy
 
 TIMES = dict.fromkeys(range(0, 53, 5), 3) | {1004: 2, 1007: 5, 3001: 4}
 
@@ -108,3 +116,22 @@ def test_concepts_give_pictures_their_repeats():
     for number in (0, -1, 0.5, 2.0, True, "2"):
         with pytest.raises(ConfigError, match="positive whole number"):
             repeats_of(concepts, {"ink": number})
+
+
+def test_the_cache_knows_the_concept_of_every_picture(tmp_path):
+    posts = [replace(p, source=("eileen", "ink")[i % 2]) for i, p in enumerate(make_posts(tmp_path / "p", 12))]
+    write_shards(posts, PLAN, tmp_path / "shards", root=tmp_path / "p")
+    out = tmp_path / "cache"
+    for variants in (0, 2):
+        report = build_cache(
+            ShardSet(tmp_path / "shards"), ToyCodec(), ToyTower(), CaptionPolicy(), out=out, seed=0, variants=variants
+        )
+        index = CacheIndex(out)
+        assert index.concepts(None) == {post.uid: post.source for post in posts}
+        assert set(index.concepts()) == {post.uid for post in posts if post.split == "train"}
+    part = part_path(out, report.hash, 0, 1)
+    pq.write_table(pq.read_table(part).drop_columns("concept"), part)  # as it was before there were concepts
+    old = CacheIndex(out)
+    assert old.buckets("train")
+    with pytest.raises(DataError, match="which concept"):
+        old.concepts()

@@ -30,13 +30,14 @@ def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     catalogue = Catalogue(place.catalogue)
     if not len(catalogue):
         raise DataError("the catalogue is empty", where=str(place.catalogue), do="run 'animeflow catalogue' first")
+    posts = _named(config, catalogue.posts())
     if dry_run:
-        return _foresee(config, catalogue.posts(), plan)
+        return _foresee(config, posts, plan)
     manifest = build(
         write_shards,
         config["data"]["shard"],
         where="data.shard",
-        posts=catalogue.posts(),
+        posts=posts,
         plan=plan,
         out=place.shards,
         root=catalogue.root,
@@ -45,8 +46,24 @@ def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
         config=_recorded(config),
     )
     _tell({name: facts["samples"] for name, facts in manifest.buckets.items()})
+    if len(scales := config["data"]["shard"].get("scales", [1.0])) > 1:
+        log.info("every picture counts once for each of %d scales", len(scales))
     log.info("%s", _account(manifest.found, manifest.written, manifest.rejected, "written"))
     return manifest
+
+
+def _named(config: dict[str, Any], posts: list[Any]) -> list[Any]:
+    """Without those of concepts that the config no longer names: a catalogue keeps what it took."""
+    source = config["catalogue"]["source"]
+    if source["kind"] != "concepts" or not source["concepts"]:
+        return posts
+    named = [post for post in posts if post.source in source["concepts"]]
+    if len(named) < len(posts):
+        others = sorted({post.source for post in posts} - {*source["concepts"]})
+        log.info(
+            "%s pictures of %s are left out: no concept is called so now", len(posts) - len(named), ", ".join(others)
+        )
+    return named
 
 
 def _foresee(config: dict[str, Any], posts: list[Any], plan: Any) -> None:
