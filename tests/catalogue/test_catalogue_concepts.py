@@ -17,6 +17,7 @@ from animeflow.catalogue.ingest import ingest
 from animeflow.catalogue.sources.concepts import ConceptsSource
 from animeflow.catalogue.sources.folder import FolderSource
 from animeflow.catalogue.table import Catalogue
+from animeflow.catalogue.walk import mask_of
 from animeflow.core.errors import ConfigError
 
 
@@ -106,11 +107,17 @@ def test_a_config_names_concepts_and_their_captions(folders):
 def test_masks_are_no_pictures(tmp_path):
     for name in ("a.png", "a.mask.png", "deep/b.webp", "deep/masks/b.png", "deep/masks/own.png", "masks/c.png"):
         picture(tmp_path / name, seed=len(name))
-    picture(tmp_path / "lost.mask.png", seed=3)
+    for name in ("lost.mask.png", "a.mask.webp", "deep/masks/b.webp"):
+        picture(tmp_path / name, seed=3)
     found = {c.path.relative_to(tmp_path).as_posix(): c.reason for c in FolderSource(tmp_path)}
     assert found == {
         "a.png": None, "deep/b.webp": None, "deep/masks/own.png": None, "masks/c.png": None, "lost.mask.png": "missing_picture",
+        "a.mask.webp": "unknown_format", "deep/masks/b.webp": "unknown_format",
     }  # fmt: skip
+    assert {path.name for path in map(mask_of, (tmp_path / "a.png", tmp_path / "deep/b.webp")) if path} == {
+        "a.mask.png",
+        "b.png",
+    }
 
 
 def test_the_numbers_of_other_trainers_are_pointed_out(tmp_path, caplog):

@@ -71,6 +71,8 @@ class FolderSource:
         masked = self._masked(files)
         for file in others:
             if (file.stem.removesuffix(MASK) if file.stem.endswith(MASK) else "") in owners or file.stem in masked:
+                if file.suffix.lower() != ".png":
+                    yield Candidate(file, reason="unknown_format", detail="a mask of a picture has to be a PNG")
                 continue
             if file.stem.endswith(MASK) and is_picture(file):
                 detail = f"no picture is called {file.stem.removesuffix(MASK)}"
