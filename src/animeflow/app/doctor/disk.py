@@ -35,14 +35,18 @@ class Place:
     speed: float | None = None
     refusal: str = ""
 
+    def __str__(self) -> str:
+        folder = "this folder" if self.folder == Path.cwd() else str(self.folder)
+        return f"{folder}, where {self.names} go" if self.names else folder
+
 
 def judge(place: Place) -> Finding:
     """One folder."""
     name = "disk"
     if place.speed is None:
-        what = f"{place.folder} (for {place.names}) cannot be written to: {place.refusal}"
+        what = f"{place} cannot be written to: {place.refusal}"
         return error(name, what, do=f"chmod u+rwx '{place.folder}', or start animeflow in a folder of your own")
-    what = f"{place.free_gib:.0f} GiB free in {place.folder} (for {place.names}), {place.speed:.0f} MiB/s"
+    what = f"{place.free_gib:.0f} GiB free in {place}; {place.speed:.0f} MiB/s"
     if place.free_gib < FULL:
         return error(name, what, why="checkpoints are written whole or not at all", do=f"df -h '{place.folder}'")
     if place.free_gib < TIGHT:
@@ -82,9 +86,9 @@ def existing(path: Path) -> Path:
 
 def look(config: Mapping[str, Any]) -> list[Finding]:
     """Where the set and the run of these settings lie, each disk once."""
-    wanted = [("sets", config["set"]), ("runs", config["run"]), ("this folder", ".")]
+    wanted = [("sets", config["set"]), ("runs", config["run"]), ("", ".")]
     local = [(name, existing(Path(path))) for name, path in wanted if "://" not in str(path)]
-    return [judge(measure(", ".join(names), folder)) for folder, names in _by_folder(local).items()]
+    return [judge(measure(" and ".join(filter(None, names)), folder)) for folder, names in _by_folder(local).items()]
 
 
 def _by_folder(places: Sequence[tuple[str, Path]]) -> dict[Path, list[str]]:

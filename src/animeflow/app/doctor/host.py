@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .finding import Finding, error, ok, warning
+from .finding import Finding, count, error, ok, warning
 
 DAY = 86_400.0
 
@@ -27,7 +27,9 @@ def cpus() -> float:
 
 def judge_threads(usable: float, threads: int, *, said: str | None) -> list[Finding]:
     """Torch's threads beside the processors; `said` is OMP_NUM_THREADS."""
-    what = f"{usable:g} processors, {threads} threads of torch" + (f" (OMP_NUM_THREADS={said})" if said else "")
+    what = f"{usable:g} processors, {count(threads, 'thread')} of torch" + (
+        f" (OMP_NUM_THREADS={said})" if said else ""
+    )
     if threads > max(1.0, usable):
         return [
             warning(

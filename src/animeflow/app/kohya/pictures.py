@@ -10,6 +10,7 @@ from typing import Any
 
 from ...catalogue.walk import is_picture
 from ...text.trigger import class_of, kohya_folder, trigger_of
+from ..doctor.finding import count
 from .book import Book, shown
 from .others import DATA_NO_COUNTERPART, SIZES
 from .toml_file import Files
@@ -85,7 +86,7 @@ def _folders(book: Book, key: str, *, prior: bool) -> Iterator[Subset]:
         state = "holds no folder like '10_name class'" if root.is_dir() else "is not on this machine"
         book.error(key, f"{state}: import where the pictures are, or give a dataset TOML")
     else:
-        book.note(key, f"{len(named)} folders: {', '.join(path.name for path, _ in named)}")
+        book.note(key, f"{count(len(named), 'folder')}: {', '.join(path.name for path, _ in named)}")
     own = {name: told.value for name, told in book.told.items()}
     for path, (repeats, words) in named:
         told = {**own, "image_dir": str(path), "num_repeats": repeats, "class_tokens": words, "is_reg": prior}
