@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,11 @@ def likeness(path: Path) -> str | None:
 
 def _models(family: str | None) -> list[dict[str, Any]]:
     """Nodes of `configs/model`, the small ones last."""
-    nodes = [dict(compose([f"model={name}"])["model"]) for name in choices(config_folder(), "model")]
+    nodes = [dict(_composed(name)) for name in choices(config_folder(), "model")]
     nodes = [node for node in nodes if family in (None, node["family"])]
     return sorted(nodes, key=lambda node: node.get("flavour") == SMALL)
+
+
+@cache
+def _composed(name: str) -> dict[str, Any]:
+    return dict(compose([f"model={name}"])["model"])

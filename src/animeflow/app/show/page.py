@@ -19,11 +19,16 @@ def title(text: str) -> None:
 
 
 def facts(rows: Mapping[str, Any], *, indent: int = 2) -> None:
-    """`name   what is said of it`, names in one column, the other wrapped."""
-    told = {name: words(value) for name, value in rows.items() if value is not None and value != ""}
+    """`name   what is said of it`, names in one column, the other wrapped; what holds texts by name is a list below its name."""
+    told = {name: value for name, value in rows.items() if value is not None and words(value) != ""}
     wide = max((len(name) for name in told), default=0) + 2
     for name, value in told.items():
-        _wrapped(f"{' ' * indent}{name:<{wide}}", value, dim=True)
+        head = f"{' ' * indent}{name:<{wide}}"
+        if isinstance(value, Mapping) and value and all(isinstance(each, str) for each in value.values()):
+            click.echo(click.style(head.rstrip(), dim=True))
+            facts(value, indent=indent + 2)
+        else:
+            _wrapped(head, words(value), dim=True)
 
 
 def lines(rows: Iterable[Any]) -> None:
@@ -72,6 +77,12 @@ def size(count: float) -> str:
 def count(number: int, noun: str) -> str:
     """`1 tensor`, `2 tensors`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def hints(texts: Iterable[str]) -> None:
+    """What a person may want to type next."""
+    for text in texts:
+        click.echo(f"  {click.style('try', dim=True)}  {text}")
 
 
 def _wrapped(head: str, text: str, *, colour: str | None = None, dim: bool = False) -> None:
