@@ -132,6 +132,8 @@ def _meta(names: list[str], facts: Mapping[str, Any], policy: CaptionPolicy) -> 
 
 def _draw_tags(facts: Mapping[str, Any], policy: CaptionPolicy, rng: random.Random) -> list[str]:
     found = sections(facts, policy)
+    if policy.official_style and found.get("artist") and _is_official(facts) and rng.random() < policy.official_style:
+        found["artist"] = []
     pools = [[(section, name) for section in group for name in found[section]] for group in policy.groups]
     kept: list[tuple[str, str]] = []
     for pool in pools:  # the first tags of all stay where they are, and are never dropped
@@ -145,6 +147,10 @@ def _draw_tags(facts: Mapping[str, Any], policy: CaptionPolicy, rng: random.Rand
     drawn = kept + [tag for pool in pools for tag in pool]
     written = [_write(section, name, policy) for section, name in drawn]
     return list(dict.fromkeys(filter(None, written)))
+
+
+def _is_official(facts: Mapping[str, Any]) -> bool:
+    return any("official_art" in names for names in (facts.get("tags") or {}).values())
 
 
 def _text(kind: str, tags: Iterable[str], sentence: str, policy: CaptionPolicy) -> str:

@@ -50,6 +50,8 @@ class CaptionPolicy:
         artist_prefix: written before an artist's name, `@` for Anima.
         underscores: keep them in tags.
         separator: between tags.
+        official_style: probability that the artists of official art (tag `official_art`) are left out: the style of a character
+            whose artist nobody names is then the official one.
         leave_out: tag patterns (`*` for anything) that are never written.
         concepts: source of a picture -> the concept that it shows.
     """
@@ -73,6 +75,7 @@ class CaptionPolicy:
     artist_prefix: str = ""
     underscores: bool = False
     separator: str = ", "
+    official_style: float = 0.0
     leave_out: tuple[str, ...] = ABOUT_THE_POST
     concepts: Mapping[str, Concept] = field(default_factory=dict)
 
@@ -89,7 +92,8 @@ class CaptionPolicy:
         for name, weights in (("kinds", self.kinds), ("languages", self.languages)):
             if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
                 raise ConfigError(f"{name}={dict(weights)} has no positive weight", where=f"{WHERE}.{name}")
-        chances = {"shuffle": self.shuffle, "tag_dropout": self.tag_dropout, **self.section_dropout}
+        chances = {"shuffle": self.shuffle, "tag_dropout": self.tag_dropout, "official_style": self.official_style}
+        chances |= self.section_dropout
         for name, chance in chances.items():
             if not 0 <= chance <= 1:
                 raise ConfigError(
@@ -155,11 +159,11 @@ class CaptionPolicy:
         return self.concepts.get(str(facts.get("source")))
 
     def facts(self) -> dict[str, Any]:
-        """JSON of all options, for manifests and content addresses. Without concepts it is what it was before there were any."""
+        """JSON of all options, for manifests and content addresses. Those that came later are left out where they do nothing."""
         options = {
             f.name: dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
             for f in dataclasses.fields(self)
-            if f.name != "concepts"
+            if f.name != "concepts" and (f.name != "official_style" or self.official_style)
             for value in [getattr(self, f.name)]
         }
         concepts = {name: concept.facts() for name, concept in sorted(self.concepts.items())}
