@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,37 @@ def test_names_that_two_families_share_need_a_word(tmp_path):
         read_lora(path)
     assert list(read_lora(path, family="sd35").state) == ["proj_out"]
     assert list(read_lora(path, family="anima").state) == ["transformer.proj_out"]
+
+
+@pytest.mark.parametrize("preset", ["default", "attention", "all"])
+@pytest.mark.parametrize(("family", "dialect"), EVERY)
+def test_the_family_of_every_preset_is_told_by_names_alone(states, tmp_path, family, dialect, preset):
+    """In peft's words most layers of one family's blocks are called like some of the other's."""
+    patterns = registry.constructor(family).lora_targets[preset]
+    state = {name: a for name, a in states[family].items() if any(fnmatchcase(name, p) for p in patterns)}
+    path = written(tmp_path, state, family, dialect)
+    for file in path.rglob("*.safetensors") if path.is_dir() else [path]:
+        save_file(load_file(file), file)  # without its header
+    found = read_lora(path)
+    assert (found.family, found.dialect) == (family, dialect)
+    assert found.state.keys() == state.keys()
+
+
+def test_our_header_tells_what_names_do_not(states, tmp_path):
+    some = {name: a for name, a in states["anima"].items() if ".attn2." in name}
+    path = written(tmp_path, some, "anima", "peft")
+    assert read_lora(path).family == "anima"
+    save_file(load_file(path / "adapter_model.safetensors"), path / "adapter_model.safetensors")
+    with pytest.raises(DataError, match="could be a LoRA for anima or sd35"):
+        read_lora(path)
+
+
+def test_a_few_keys_that_do_not_belong_are_named(states, tmp_path):
+    path = written(tmp_path, states["sd35"], "sd35", "kohya")
+    more = {f"lora_unet_joint_blocks_0_new_layer.lora_{end}.weight": torch.ones(2, 2) for end in ("up", "down")}
+    save_file(load_file(path) | more, path)
+    with pytest.raises(DataError, match="2 keys belong to no layer: 'lora_unet_joint_blocks_0_new_layer"):
+        read_lora(path)
 
 
 STRANGERS = {

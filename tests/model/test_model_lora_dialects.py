@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 from contract import random_lora
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from animeflow.core.errors import ConfigError, DataError
@@ -164,6 +166,31 @@ def test_underscored_names_of_diffusers_are_read(prefix):
         tensors[f"{stem}.lora_down.weight"], tensors[f"{stem}.lora_up.weight"] = addition.down, addition.up
         tensors[f"{stem}.alpha"] = torch.tensor(addition.alpha)
     same(family.dialects()["kohya"].read(tensors), state)
+
+
+def test_animas_networks_are_read_in_the_names_of_their_folders():
+    """What diffusers loads, too, and ComfyUI drops without a word."""
+    family = registry.constructor("anima")("tiny")
+    state = random_lora(family)
+    tensors = {}
+    for layer, addition in state.items():
+        tensors[f"{layer}.lora_A.weight"], tensors[f"{layer}.lora_B.weight"] = (
+            addition.down,
+            addition.up * addition.scale,
+        )
+    assert [name for name, dialect in family.dialects().items() if dialect.matches(tensors)] == ["diffusers"]
+    same(family.dialects()["diffusers"].read(tensors), state)
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_layers_have_the_same_names_when_they_have_additions(family, dora):
+    """A LoRA is read from a network by the names that it was added by."""
+    network = family.outline()
+    before = family.lora_layers(network)
+    config = LoraConfig(r=2, target_modules=list(before.values())[::2], use_dora=dora)
+    inject_adapter_in_model(config, network)
+    assert family.lora_layers(network) == before
+    assert isinstance(network.get_submodule(next(iter(before.values()))), LoraLayer)
 
 
 def test_without_alpha_the_scale_is_one(family, state):

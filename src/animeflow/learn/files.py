@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from ..model.names import listed
 from ..model.tensor_file import cast, read_metadata, read_tensors, write_tensors
 from .peft_folder import CONFIG, TENSORS, alphas_of_header, is_peft_folder, read_folder, write_folder
 
+HEADER = "animeflow.family"  # in files of ours
 FOLDER = "peft"  # the one dialect that is a folder
 PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 ROUNDING = 1e-5  # of a float32 that was scaled and scaled back
@@ -71,7 +72,7 @@ def read_lora(path: str | Path, *, family: str | None = None) -> LoraFile:
             where=str(path),
             do="there is nothing to load here",
         )
-    name, dialect = _told(mine, path, family=family)
+    name, dialect = _told(mine, metadata, path, family=family)
     with _of(path):
         state = dialect.read(mine)
     dtypes = Counter(tensor.dtype for key, tensor in mine.items() if (taken_apart(key) or ("", ""))[1] == DOWN)
@@ -91,7 +92,7 @@ def write_lora(
 
     Args:
         path: a `.safetensors` file, or the folder of the dialect `peft`.
-        metadata: strings for the header.
+        metadata: strings for the header, where the family joins them.
     Raises:
         ConfigError: an unknown dialect, nothing to write, or something that the dialect has no words for.
         DataError: a number is not finite or does not fit `dtype`, or what was read back is not what was written.
@@ -103,6 +104,7 @@ def write_lora(
     alphas = {key: tensor for key, tensor in tensors.items() if key.endswith(".alpha")}
     rounded = cast(tensors, dtype) | cast(alphas, torch.float32)
     check_same(state, words.read(tensors), where=str(path))
+    metadata = {**metadata, HEADER: family}
     if dialect == FOLDER:
         with atomic_folder(path) as folder:
             files = [file.relative_to(folder) for file in write_folder(folder, rounded, metadata)]
@@ -148,7 +150,7 @@ def _said(addition: LowRank | None) -> Tensor:
     """What an addition says to one input, float64."""
     if addition is None:
         return torch.zeros((), dtype=torch.float64)
-    down, up = addition.down.detach().double().flatten(1), addition.up.detach().double().flatten(1)
+    down, up = (factor.detach().double().cpu().flatten(1) for factor in (addition.down, addition.up))
     asked = torch.linspace(-1, 1, down.shape[1], dtype=torch.float64).add(0.3).cos()
     return addition.scale * (up @ (down @ asked))
 
@@ -185,14 +187,12 @@ def _tensors_at(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors | alphas_of_header(metadata, tensors, where=str(path)), metadata
 
 
-def _told(tensors: Mapping[str, Tensor], path: Path, *, family: str | None) -> tuple[str, Dialect]:
-    """Family and dialect by the names alone."""
-    found = [
-        (name, dialect)
-        for name in registry.names()
-        for dialect in registry.constructor(name).dialects().values()
-        if dialect.matches(tensors)
-    ]
+def _told(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path, *, family: str | None
+) -> tuple[str, Dialect]:
+    """Family and dialect by the names; the header only where these fit two families."""
+    known = [(name, each) for name in registry.names() for each in registry.constructor(name).dialects().values()]
+    found = [(name, dialect) for name, dialect in known if dialect.matches(tensors)] or _nearest(known, tensors)
     families = sorted({name for name, _ in found})
     if family is not None and families and family not in families:
         raise DataError(
@@ -200,18 +200,30 @@ def _told(tensors: Mapping[str, Tensor], path: Path, *, family: str | None) -> t
             where=str(path),
             do="give the base that it was trained for, or another LoRA",
         )
-    chosen = [(name, dialect) for name, dialect in found if family in (None, name)]
-    if not chosen:
+    if not found:
         raise DataError(
             f"these are no names of a LoRA that we know{_likeness(tensors)}; the first keys: {listed(sorted(tensors))}",
             where=str(path),
             do=f"LoRAs of these families are read: {', '.join(registry.names())}",
         )
-    if len(families) > 1 and family is None:
+    wanted = family or (families[0] if len(families) == 1 else metadata.get(HEADER))
+    chosen = next((pair for pair in found if pair[0] == wanted), None)
+    if chosen is None:
         raise DataError(
-            f"this could be a LoRA for {' or '.join(families)}", where=str(path), do="say which family it is for"
+            f"this could be a LoRA for {' or '.join(families)}",
+            where=str(path),
+            why="all of its layers have names that these families share",
+            do="say which family it is for",
         )
-    return chosen[0]
+    return chosen
+
+
+def _nearest(known: Sequence[tuple[str, Dialect]], tensors: Mapping[str, Tensor]) -> list[tuple[str, Dialect]]:
+    """The dialect that knows most keys, if it knows more than half: it can name the ones that do not belong."""
+    keys = [key for key in tensors if (taken_apart(key) or ("", ""))[1] == DOWN]
+    counts = [sum(dialect.matches([key]) for key in keys) for _, dialect in known]
+    best = max(counts, default=0)
+    return [known[counts.index(best)]] if 2 * best > len(keys) else []
 
 
 def _likeness(keys: Mapping[str, Tensor]) -> str:

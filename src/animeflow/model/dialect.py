@@ -27,7 +27,7 @@ class Dialect(Protocol):
         the keys that belong to no layer, or lack their other half."""
 
     def matches(self, names: Iterable[str]) -> bool:
-        """Whether these are names of this dialect and family."""
+        """Whether every layer that these keys speak of is one of this dialect and family."""
 
     def notes(self, state: LowRankState) -> list[str]:
         """What programs that read this dialect make otherwise of these additions, or leave out: for log and card."""

@@ -109,12 +109,12 @@ class TableDialect:
         return state
 
     def matches(self, names: Iterable[str]) -> bool:
-        """Whether most layers that keys speak of are of this dialect: the first and last layers of many networks share names."""
+        """Whether every layer that these keys speak of is one of this dialect and family."""
         names = list(names)
         stems = {apart[0] for name in names if (apart := taken_apart(name)) and apart[1] in (DOWN, UP)}
         if self.told_by_alpha and not any(name.endswith((".alpha", ".dora_scale")) for name in names):
             return False
-        return 2 * sum(self._find(stem) is not None for stem in stems) > len(stems)
+        return bool(stems) and all(self._find(stem) is not None for stem in stems)
 
     def notes(self, state: LowRankState) -> list[str]:
         """What programs that read this dialect make otherwise of these additions, or leave out."""

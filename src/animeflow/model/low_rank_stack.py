@@ -33,12 +33,12 @@ def stacked(parts: Sequence[LowRank | None], *, what: str) -> LowRank:
         raise DataError(
             f"the parts of {what} have different widths: {sorted(widths)}", do="check that the file is whole"
         )
-    up = torch.zeros(len(parts) * rows, sum(part.rank for part in here))
+    up = here[0].up.new_zeros(len(parts) * rows, sum(part.rank for part in here), dtype=torch.float32)
     column = 0
     for index, part in enumerate(parts):
         if part is not None:
             block = slice(index * rows, (index + 1) * rows), slice(column, column + part.rank)
-            up[block] = part.up.float() * (part.scale / scale)
+            up[block] = part.up.detach().float() * (part.scale / scale)
             column += part.rank
     down = torch.cat([part.down.float() for part in here])
     return LowRank(down, up, scale * down.shape[0], _magnitudes(parts, what=what))

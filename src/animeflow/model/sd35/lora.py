@@ -22,7 +22,7 @@ ATTENTION = (f"{BLOCKS}.attn.*", f"{BLOCKS}.attn2.*")
 TARGETS: Mapping[str, tuple[str, ...]] = {
     "default": (*ATTENTION, f"{BLOCKS}.ff.*", f"{BLOCKS}.ff_context.*"),
     "attention": ATTENTION,
-    "all": (f"{BLOCKS}",),  # with the modulations: what kohya's `networks.lora_sd3` trains
+    "all": (BLOCKS,),  # with the modulations: what kohya's `networks.lora_sd3` trains
 }
 EXAMPLE = """```python
 from diffusers import StableDiffusion3Pipeline
