@@ -10,7 +10,7 @@ from typing import Any
 from ..core.errors import ConfigError, did_you_mean
 from .build import build
 from .learner import lora_settings
-from .wiring import train_settings
+from .wiring import prior_weight, train_settings
 
 # Nodes that a constructor reads: it is their schema, and they may hold options that no file of configs/ names.
 CONSTRUCTED = (
@@ -58,6 +58,7 @@ def _keys(node: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
 def check_values(config: Mapping[str, Any]) -> None:
     """Values that would otherwise be stumbled over hours later. Raises ConfigError."""
     from ..data.cache import build_cache
+    from ..data.masks import MODES
     from ..data.shard import write_shards
     from ..evaluate.training import Budget
     from ..flow.schedule import SCHEDULES
@@ -74,6 +75,8 @@ def check_values(config: Mapping[str, Any]) -> None:
     build(Budget, config["evaluate"]["oracle_budget"], where="evaluate.oracle_budget")
     train_settings(config)
     lora_settings(config)
+    _check_recipe(config)
+    _one_of(config["data"]["shard"].get("masks", "off"), MODES, "data.shard.masks")
     for key in ("batch", "micro_batch", "chunks_per_step", "threads"):
         _at_least(load.get(key, 1), 1, f"data.loader.{key}")
     _one_of(load["texts"], ("cached", "live"), "data.loader.texts")
@@ -92,6 +95,16 @@ def check_values(config: Mapping[str, Any]) -> None:
         value = load["encoder_dropout"][key.split(".")[1]] if "." in key else load[key]
         if not 0 <= value <= 1:
             raise ConfigError(f"{value} is not a share between 0 and 1", where=f"data.loader.{key}")
+
+
+def _check_recipe(config: Mapping[str, Any]) -> None:
+    node = config["recipe"]
+    background, weight = (node.get("mask") or {}).get("background", 0), (node.get("prior") or {}).get("weight", 0)
+    for where, value, most in (("mask.background", background, 1), ("prior.weight", weight, float("inf"))):
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
+            wanted = "a share between 0 and 1" if most == 1 else "a number of 0 or above"
+            raise ConfigError(f"{value!r} is not {wanted}", where=f"recipe.{where}")
+    prior_weight(config)
 
 
 def require_weights(which: str, *, where: str) -> None:

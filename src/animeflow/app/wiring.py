@@ -109,6 +109,7 @@ def density(config: Config) -> Any:
 def recipe(config: Config, *, patch: int) -> Callable[[Any], Any]:
     """A function that makes the recipe of a (wrapped) learner."""
     from ..flow.weight import Weight
+    from ..recipe.masked import BACKGROUND
     from ..recipe.velocity import Velocity
 
     node = config["recipe"]
@@ -122,8 +123,42 @@ def recipe(config: Config, *, patch: int) -> Callable[[Any], Any]:
         "seed": config["seed"],
         "patch": patch,
         "stratified": node["stratified"],
+        "background": (node.get("mask") or {}).get("background", BACKGROUND),
+        "prior_weight": prior_weight(config),
     }
-    return lambda learner: Velocity(learner, **options)
+    if not options["prior_weight"]:
+        return lambda learner: Velocity(learner, **options)
+    from ..learn.attach import adapters_off
+
+    return lambda learner: Velocity(learner, **options, base=lambda: adapters_off(learner))
+
+
+def prior_weight(config: Config) -> float:
+    """How much it counts that a class alone keeps its meaning; 0 asks nothing of the base. Raises ConfigError where it cannot be
+    asked."""
+    node: dict[str, Any] = {"kind": "none", "weight": 1.0} | dict(config["recipe"].get("prior") or {})
+    if node["kind"] not in ("none", "dop"):
+        raise ConfigError(
+            f"unknown kind '{node['kind']}'{did_you_mean(str(node['kind']), ('none', 'dop'))}",
+            where="recipe.prior.kind",
+            do="choose one of: none, dop",
+        )
+    if node["kind"] == "none" or not node["weight"]:
+        return 0.0
+    if (config.get("learn") or {}).get("kind") != "lora":
+        raise ConfigError(
+            "there is no base to compare with",
+            where="recipe.prior.kind",
+            why="only low-rank additions can be switched off to ask it",
+            do="set learn=lora, or recipe.prior.kind=none",
+        )
+    if config["train"]["routing"]["share"]:
+        raise ConfigError(
+            "a base that sees all tokens is no measure for a learner that does not",
+            where="train.routing.share",
+            do="set train.routing.share=0, or recipe.prior.kind=none",
+        )
+    return float(node["weight"])
 
 
 def train_settings(config: Config) -> Any:
@@ -289,6 +324,7 @@ def assembler(config: Config, tower: Any, *, dropout: bool, pin: bool = False, d
         texts=node["texts"],
         shards=ShardSet(home / "shards") if live else None,
         policy=captions(config) if live else None,
+        prior=dropout and prior_weight(config) > 0,  # validation asks nothing of the base
         pin=pin,
         device=device,
     )

@@ -33,7 +33,7 @@ def encode(config: dict[str, Any], *, dry_run: bool = False, fam: Any = None) ->
     if dry_run:
         found = diff(
             shards, fam.codec(), fam.text_tower(), policy, out=out, seed=config["seed"], variants=node["variants"],
-            text_dtype=node["text_dtype"],
+            text_dtype=node["text_dtype"], prior=node.get("prior", False),
         )  # fmt: skip
         log.info(
             "would encode %s latents and %s captions; %s and %s are there",
@@ -64,6 +64,8 @@ def encode(config: dict[str, Any], *, dry_run: bool = False, fam: Any = None) ->
         report.bytes / 1e6,
         report.seconds,
     )
+    if report.masks_encoded or report.masks_reused:
+        log.info("cache: %s masks encoded, %s found", f"{report.masks_encoded:,}", f"{report.masks_reused:,}")
     for encoder, count in report.truncated.items():
         if count:
             log.warning("%s captions are longer than %s takes and lose their end", f"{count:,}", encoder)

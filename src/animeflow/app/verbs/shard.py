@@ -49,6 +49,12 @@ def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     if len(scales := config["data"]["shard"].get("scales", [1.0])) > 1:
         log.info("every picture counts once for each of %d scales", len(scales))
     log.info("%s", _account(manifest.found, manifest.written, manifest.rejected, "written"))
+    if masks := manifest.masks:
+        log.info(
+            "masks: %s beside pictures, %s by transparency, %s without", masks["sidecar"], masks["alpha"], masks["none"]
+        )
+        for path in masks["empty"]:
+            log.warning("the mask of %s shows nothing of the picture, so all of it counts", path)
     return manifest
 
 
@@ -83,8 +89,8 @@ def _foresee(config: dict[str, Any], posts: list[Any], plan: Any) -> None:
 
 def _recorded(config: dict[str, Any]) -> dict[str, Any]:
     """The settings that made the shards, for their manifest: none that names a place, none that changes no byte."""
-    silent = ("workers", "scales" if config["data"]["shard"].get("scales") == [1.0] else "")
-    shard = {key: value for key, value in config["data"]["shard"].items() if key not in silent}
+    node, without = config["data"]["shard"], {"scales": [1.0], "masks": "off"}
+    shard = {key: value for key, value in node.items() if key != "workers" and value != without.get(key, ...)}
     limits = config["catalogue"]["limits"]
     return {"data": {"shard": shard, "bucket": config["data"]["bucket"]}, "catalogue": {"limits": limits}}
 

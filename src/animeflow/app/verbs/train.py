@@ -206,11 +206,18 @@ def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     constant = config["optim"]["schedule"]["kind"] == "constant" and not config["train"]["routing"]["share"]
     bound = tuple(name for name in BOUND if not (constant and name == "train.images"))
     everything = (config.get("learn") or {}).get("kind", "everything") == "everything"
+    # Settings that came later, at the values that leave a run what it was without them.
+    later: dict[str, Any] = {"recipe.mask.background": 0.1, "recipe.prior.kind": "none"}
+    prior = config["recipe"].get("prior") or {}
+    if prior.get("kind", "none") == "none":
+        later["recipe.prior.weight"] = prior.get("weight")
     without = ("learn.",) if everything else ("model.weights",)  # the base of a LoRA is known by its hash
     return {
         key: value
         for key, value in flat(dict(config)).items()
-        if value != {} and (key.startswith(bound) or not key.startswith((*FREE, *without)))
+        if value != {}
+        and (key.startswith(bound) or not key.startswith((*FREE, *without)))
+        and (key not in later or value != later[key])
     }
 
 
