@@ -338,6 +338,35 @@ def test_a_dataset_alone_takes_the_model_from_the_command(tmp_path) -> None:
     assert kin.loss == "x0"
 
 
+def test_what_the_gui_writes_by_default_is_no_warning(tmp_path, pictures) -> None:
+    """Its config names everything, most of it off."""
+    off = {
+        "loss_type": '"l2"', "huber_schedule": '"snr"', "huber_c": "0.1", "max_timestep": "1000", "clip_skip": "1",
+        "noise_offset_type": '"Original"', "multires_noise_discount": "0.3", "text_encoder_lr": "[]", "lr_scheduler_args": "[]",
+        "prior_loss_weight": "1", "dynamo_backend": '"no"', "reg_data_dir": '""', "caption_dropout_rate": "0.0",
+        "sample_sampler": '"euler_a"', "network_train_unet_only": "true", "lr_scheduler_num_cycles": "1", "min_snr_gamma": "0",
+        "lr_scheduler": '"constant"', "mixed_precision": '"bf16"', "epoch": "3", "keep_tokens": "0", "random_crop": "false",
+    }  # fmt: skip
+    book, _ = translate([written(tmp_path, "gui.toml", second(pictures, **off))])
+    kept = [line for line in book.levels(WARNING) if "not on this machine" not in line.text]
+    assert kept == []
+    told = " ".join(line.said for line in book.lines)
+    assert [key for key in book.told if key not in told] == []
+    loud, _ = translate([written(tmp_path, "loud.toml", second(pictures, **{**off, "loss_type": '"huber"'}))])
+    assert {line.said.split(" ")[0] for line in loud.levels(WARNING)} >= {"loss_type", "huber_schedule", "huber_c"}
+
+
+def test_data_sets_go_before_folders_and_a_wrong_kind_is_told(tmp_path, pictures) -> None:
+    data = f'[[datasets]]\nresolution = 512\n[[datasets.subsets]]\nimage_dir = "{pictures}/2_sylvie"\ncaption_extension = ".txt"\n'
+    files = [written(tmp_path, "c.toml", second(pictures)), written(tmp_path, "d.toml", data)]
+    book, _ = translate(files)
+    assert [key for key in book.words if key.startswith("catalogue.")] == ["catalogue.source.concepts.sylvie"]
+    assert lines(book, "train_data_dir")[0][0] == NOTE
+    files[1] = written(tmp_path, "d.toml", data + 'num_repeats = "often"\n')
+    with pytest.raises(ConfigError, match="often"):
+        translate(files)
+
+
 def test_two_resolutions_of_one_folder_are_scales(tmp_path) -> None:
     data = "".join(
         f'[[datasets]]\nresolution = {size}\nenable_bucket = true\n[[datasets.subsets]]\nimage_dir = "d{size}"\n'

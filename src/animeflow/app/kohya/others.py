@@ -85,3 +85,22 @@ SIZES = (
     *("resolution", "batch_size", "enable_bucket", "min_bucket_reso", "max_bucket_reso", "bucket_reso_steps"),
     *("bucket_no_upscale", "max_resolution"),
 )
+
+# Values of keys without a counterpart that say what is so here.
+HARMLESS: Mapping[str, tuple[object, ...]] = {
+    "loss_type": ("l2",),
+    "min_timestep": (0,),
+    "max_timestep": (1000,),
+    "clip_skip": (1,),
+    "max_token_length": (75, 77),
+    "scale_weight_norms": (0,),
+    "no_half_vae": (True,),
+}
+# Keys that mean nothing unless another one is on.
+NEEDS: Mapping[str, str] = {
+    **_all("huber_schedule huber_c huber_scale", "loss_type"),
+    **_all("multires_noise_discount", "multires_noise_iterations"),
+    **_all("noise_offset_type noise_offset_random_strength adaptive_noise_scale", "noise_offset"),
+    **_all("sample_sampler sample_at_first", "sample_prompts"),
+    **_all("wandb_run_name wandb_api_key log_tracker_name", "log_with"),
+}

@@ -72,7 +72,9 @@ def subsets_of(files: Files, book: Book) -> list[Subset]:
             where = f"data set {number}, subset {place}"
             found.append(Subset(where, {**files.general, **above, **subset}))
     for key, prior in (("train_data_dir", False), ("reg_data_dir", True)):
-        if book.has(key) and book.get(key):
+        if files.datasets and book.get(key):
+            book.note(key, "the data sets go before it")
+        elif book.get(key):
             found += _folders(book, key, prior=prior)
     return found
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from ...core.errors import ConfigError
 from ...model import registry
 from . import length, network, optimizer, pictures, run, size, timesteps
 from .book import Book
 from .kin import Kin, families, kin_of
-from .others import AS_HERE, NO_COUNTERPART, SIZES
+from .others import AS_HERE, HARMLESS, NEEDS, NO_COUNTERPART, SIZES
 from .toml_file import Files, Told, read
 
 FALSE: tuple[object, ...] = (False, None, "", 0, 0.0, [], "false", "none")
@@ -23,12 +25,21 @@ def translate(paths: Iterable[Path], *, base: str | None = None) -> tuple[Book, 
     """
     paths = list(paths)
     files = read(paths)
+    try:
+        return _translated(files, fallback=paths[-1].stem, base=base)
+    except (ValueError, TypeError) as wrong:  # of a number that is none, in a place that no line is for
+        raise ConfigError(
+            f"a value is of the wrong kind: {wrong}", where=", ".join(files.names), do="mend it there"
+        ) from wrong
+
+
+def _translated(files: Files, *, fallback: str, base: str | None) -> tuple[Book, Kin]:
     book = Book(files.keys)
     if base is not None:
         book.told.setdefault("pretrained_model_name_or_path", Told(base, "--base"))
     kin = kin_of(book)
     book.set("experiment", kin.experiment, of="network_module")
-    run.name_of(book, fallback=paths[-1].stem)
+    run.name_of(book, fallback=fallback)
     run.parts(book, kin, base=base)
     subsets = _pictures(book, files, kin)
     network.network(book, kin)
@@ -79,19 +90,30 @@ def _left(book: Book, kin: Kin) -> None:
     seen = book.read | {key for key in book.told if key in pictures.SUBSET or key in SIZES}
     others = {key: each.name for each in families() if each.name != kin.name for key in (*each.keys, *each.parts)}
     for key in [key for key in book.told if key not in seen]:
-        value = book.told[key].value
+        reason = NO_COUNTERPART.get(key) or pictures.DATA_NO_COUNTERPART.get(key)
         if key in AS_HERE:
             book.note(key, AS_HERE[key])
-        elif value in FALSE and key in NO_COUNTERPART:
-            book.note(key, "off, as here")
-        elif key in NO_COUNTERPART or key in pictures.DATA_NO_COUNTERPART:
-            book.warn(key, NO_COUNTERPART.get(key) or pictures.DATA_NO_COUNTERPART[key])
+        elif reason is not None and _off(book, key):
+            book.note(key, "off, as here" if book.told[key].value in FALSE else "as here, or of what is off")
+        elif reason is not None:
+            book.warn(key, reason)
         elif key in others and key not in kin.keys:
             book.warn(key, f"belongs to {others[key]}, and this run is of {kin.name}")
         else:
             book.unknown(key, known_keys(book, kin))
-    for key in sorted(key for key in book.told if key in seen and key not in book.read):
-        book.note(key, "goes with the data sets")
+    lines = " ".join(line.said for line in book.lines)
+    for key in book.told:  # nothing that stands in a file goes without a line
+        if not re.search(rf"(?<!\w){re.escape(key)}(?!\w)", lines):
+            book.note(key, "off, as here" if book.told[key].value in FALSE else "taken into account above")
+
+
+def _off(book: Book, key: str) -> bool:
+    """Whether a key without a counterpart asks for nothing that is not so here."""
+    value = book.told[key].value
+    if value in FALSE or value in HARMLESS.get(key, ()):
+        return True
+    needed = NEEDS.get(key)
+    return needed is not None and (needed not in book.told or _off(book, needed))
 
 
 def known_keys(book: Book, kin: Kin) -> list[str]:
