@@ -52,14 +52,26 @@ class LowBitLinear(nn.Linear):
     def _shape(self) -> Shape:
         return self.out_features, self.in_features
 
-    @property
-    def weight(self) -> Tensor:  # type: ignore[override]
-        """The weight as it computes, float32, made anew at every call."""
+    def dequantize(self) -> Tensor:
+        """The weight as it computes, float32, made anew at every call. By this name and `W_q` peft knows layers that have to be
+        asked for their weight, as DoRA does."""
         return _decoded(self.codes, self.scales, self.pairs, self.kind, self._shape)
 
+    @property
+    def W_q(self) -> Tensor:
+        return self.codes
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """Of the weight's shape, type and device, and no number: those are asked for some twenty times while peft attaches."""
+        return torch.full((), torch.nan, device=self.scales.device).expand(self._shape)
+
     def forward(self, input: Tensor) -> Tensor:
-        device = input.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else input.dtype
+        device, dtype = input.device.type, input.dtype
+        if device != "meta" and torch.is_autocast_enabled(
+            device
+        ):  # what only counts has no autocast, and asking is an error
+            dtype = torch.get_autocast_dtype(device)
         bias = None if self.bias is None else self.bias.to(dtype)
         packed = (self.codes, self.scales, self.pairs, self.kind, self._shape)
         product: Tensor = _Product.apply(input.to(dtype), bias, *packed)
@@ -104,13 +116,6 @@ def quantise(module: nn.Module, layers: Iterable[str], kind: str) -> int:
     return count
 
 
-def stored_bytes(numbers: int, rows: int, kind: str) -> int:
-    """Of a weight with so many numbers in so many rows."""
-    if kind == "int8":
-        return numbers + 4 * rows
-    return -(-numbers // GROUP) * (GROUP // 2 + 4)
-
-
 class _Product(torch.autograd.Function):
     """x W^T + b where W does not learn. Torch's own would hold the decoded weight of every layer until its backward pass."""
 
@@ -151,6 +156,8 @@ def _to_nf4(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _decoded(codes: Tensor, scales: Tensor, pairs: Tensor, kind: str, shape: Shape) -> Tensor:
+    if codes.is_meta:
+        return scales.new_empty(shape)  # whoever only counts need not wait for the steps below
     if kind == "int8":
         return codes * scales
     flat = (F.embedding(codes.int(), pairs).view(-1, GROUP) * scales).flatten()
