@@ -17,8 +17,9 @@ from test_data_plan import SIZES, buckets
 from animeflow.core.errors import ConfigError, DataError
 from animeflow.data.cache import build_cache
 from animeflow.data.index import CacheIndex, part_path
-from animeflow.data.plan import Plan, repeats_of
+from animeflow.data.plan import Plan
 from animeflow.data.reader import ShardSet
+from animeflow.data.repeats import repeats_of
 from animeflow.data.shard import write_shards
 from animeflow.text.policy import CaptionPolicy
 

@@ -334,7 +334,8 @@ def assembler(config: Config, tower: Any, *, dropout: bool, pin: bool = False, d
 def loader(config: Config, assemble: Any, *, codec: str, rank: int, world: int, pin: bool) -> Any:
     """Optimizer steps of this process over the training split."""
     from ..data.loader import Loader
-    from ..data.plan import Plan, repeats_of
+    from ..data.plan import Plan
+    from ..data.repeats import repeats_of
     from ..data.stand_in import Substituting
 
     node = config["data"]["loader"]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..core import seed as keyed
-from ..core.errors import ConfigError, did_you_mean
+from ..core.errors import ConfigError
 from ..core.files import sha256
 
 log = logging.getLogger(__name__)
@@ -255,27 +255,3 @@ def _data_hash(lanes: Mapping[str, _Lane]) -> str:
     ):  # without repeats it is what it was before there were any
         parts += b"\0repeats" + b"".join(lane.times.astype("<i8").tobytes() for lane in lanes.values())
     return sha256(parts)[:32]
-
-
-def repeats_of(concepts: Mapping[int, str], repeats: Mapping[str, int]) -> dict[int, int]:
-    """uid -> repeats, from uid -> concept and concept -> repeats.
-
-    Raises:
-        ConfigError: a number is not whole and positive, or no picture is of a concept that is named.
-    """
-    where, known = "data.loader.repeats", sorted({concept for concept in concepts.values() if concept})
-    for name, number in repeats.items():
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ConfigError(
-                f"{name}={number!r} is not a positive whole number",
-                where=where,
-                why="so every picture comes exactly as often as is said, in every epoch",
-                do="for half as often as the others, give the others 2",
-            )
-        if name not in known:
-            raise ConfigError(
-                f"no picture to train on is of a concept '{name}'{did_you_mean(str(name), known)}",
-                where=where,
-                do=f"known here: {', '.join(known)}",
-            )
-    return {uid: repeats[concept] for uid, concept in concepts.items() if repeats.get(concept, 1) != 1}
