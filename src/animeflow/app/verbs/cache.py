@@ -41,6 +41,8 @@ def encode(config: dict[str, Any], *, dry_run: bool = False, fam: Any = None) ->
                 "{:,}".format, (found.latents_missing, found.texts_missing, found.latents_present, found.texts_present)
             ),
         )
+        if found.masks_missing or found.masks_present:
+            log.info("and %s masks; %s are there", f"{found.masks_missing:,}", f"{found.masks_present:,}")
         return None
     cuda = config["train"]["device"] != "cpu" and torch.cuda.is_available()
     report = build(
