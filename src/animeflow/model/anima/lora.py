@@ -35,7 +35,7 @@ pipe.load_lora_weights(".", weight_name="{file}")
 PEFT_EXAMPLE = """```python
 from peft import PeftModel
 
-pipe.update_components(transformer=PeftModel.from_pretrained(pipe.transformer, "{file}"))
+transformer = PeftModel.from_pretrained(pipe.transformer, "{file}")
 ```"""
 
 OUTSIDE_BLOCKS = "Kohya's scripts know of the text adapter's layers only those in its blocks, and drop the others."

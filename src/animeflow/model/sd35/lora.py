@@ -33,7 +33,7 @@ pipe.load_lora_weights(".", weight_name="{file}")
 PEFT_EXAMPLE = """```python
 from peft import PeftModel
 
-pipe.transformer = PeftModel.from_pretrained(pipe.transformer, "{file}")
+transformer = PeftModel.from_pretrained(pipe.transformer, "{file}")
 ```"""
 
 # Two blocks say everything: one in the middle and the last, both with a second attention.
