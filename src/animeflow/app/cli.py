@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import traceback
@@ -64,6 +65,8 @@ def execute(
 
     log.setup()
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading a part is told by our own lines
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # every model is a path here; a library must not go and look for one
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it wherever it is, and it tells of kernels it lacks
     try:
         module = importlib.import_module(f"animeflow.app.verbs.{MODULES.get(verb, verb)}")
         code = module.run(words(overrides), **options)
