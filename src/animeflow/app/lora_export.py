@@ -81,7 +81,8 @@ def write(config: Mapping[str, Any], fam: Any, record: Mapping[str, Any], *, out
                 for each in chosen
             },
         }
-        told["files"] = facts_of(folder)
+        notes = list(dict.fromkeys(note for each in chosen for note in known[each].notes(state)))
+        told |= {"notes": notes or None, "files": facts_of(folder)}
         files.write_json(folder / RECORD, told)
         files.write_text(folder / CARD, lora_card(told))
         written = facts_of(folder)
