@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from data_toys import PLAN, ToyCodec, ToyTower, draw, make_posts, tree
+from PIL import Image
 
 from animeflow.catalogue.post import Post, uid_of
 from animeflow.catalogue.sources.folder import FolderSource
@@ -134,6 +136,21 @@ def test_a_sidecar_counts_more_than_transparency_and_white_counts(some):
     some.shard()
     mask = decode_mask(some.shards.mask(post.uid))
     assert mask[:, :10].min() == 255 and mask[:, -10:].max() == 0
+
+
+def test_transparency_is_turned_with_its_picture():
+    """By the EXIF orientation: what is solid stays on what it is of."""
+    alpha = np.zeros((6, 10), np.uint8)
+    alpha[:2, :3] = 255
+    layers = np.dstack([np.repeat(alpha[:, :, None], 3, axis=2), alpha])
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        buffer = io.BytesIO()
+        Image.fromarray(layers).save(buffer, "PNG", exif=exif)
+        picture = decode(buffer.getvalue(), background=(0, 0, 0))
+        assert picture.alpha is not None and picture.facts.orientation == orientation
+        assert np.array_equal(picture.alpha, picture.pixels[:, :, 0])
 
 
 def test_a_smaller_mask_is_resized_by_area_and_another_shape_is_refused():
