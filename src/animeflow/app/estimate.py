@@ -25,11 +25,16 @@ class Speed:
         return images / self.images_per_second / 3600
 
 
-def picture_flops(fam: Any, shares: Mapping[Bucket, float]) -> float:
-    """FLOP of both passes of one picture with a full prompt: the mean over sizes with their shares."""
+def picture_flops(fam: Any, shares: Mapping[Bucket, float], *, over_base: bool = False) -> float:
+    """FLOP of both passes of one picture with a full prompt: the mean over sizes with their shares.
+
+    Args:
+        over_base: low-rank additions learn, and all else is frozen.
+    """
     tokens = fam.text_tokens
-    works = {b: fam.work(height=b.height, width=b.width, text_tokens=tokens).train for b in shares}
-    return sum(works[bucket] * share for bucket, share in shares.items()) / sum(shares.values())
+    works = {b: fam.work(height=b.height, width=b.width, text_tokens=tokens) for b in shares}
+    flops = {bucket: work.train_over_base if over_base else work.train for bucket, work in works.items()}
+    return sum(flops[bucket] * share for bucket, share in shares.items()) / sum(shares.values())
 
 
 def speed_at(mfu: float, flops: float, gpu: Gpu) -> Speed:
@@ -76,7 +81,7 @@ def expected(
         cost = money(price(hours, price_per_hour or gpu.price))
         lines[f"{world} x {name}"] = (
             f"{speed.images_per_second * world:,.1f} images/s ({speed.images_per_second:.2f} each), "
-            f"{hours:,.0f} GPU-hours in {duration(3600 * hours / world)}, {cost}"
+            f"{hours:{',.0f' if hours >= 10 else '.2g'}} GPU-hours in {duration(3600 * hours / world)}, {cost}"
         )
     return lines
 

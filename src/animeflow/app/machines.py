@@ -16,11 +16,16 @@ NAME = "machines.yaml"
 
 @dataclass(frozen=True)
 class Gpu:
-    """One kind of GPU: memory in GiB, dense bf16 peak in TFLOP/s, US dollars an hour from low to high."""
+    """One kind of GPU: memory in GiB, dense bf16 peak in TFLOP/s, US dollars an hour from low to high.
+
+    Args:
+        home: a card that people have at home: in plans of one process only.
+    """
 
     memory_gib: float
     peak_tflops: float
     price: tuple[float, float]
+    home: bool = False
 
     def __post_init__(self) -> None:
         require_range(self.price, where=f"{NAME}: price")

@@ -13,8 +13,10 @@ from typing import Any
 from ..image.bucket import Bucket
 
 GIB = 2**30
-# Bytes of the optimizer per parameter: two float32 moments, or one on the matrices that hold nearly all.
-MOMENTS = {"adamw": 8, "muon": 4}
+# Bytes of the optimizer per parameter: two float32 moments, or one on the matrices that hold nearly all; two of a byte with two
+# scales for every 256; or, of Prodigy, two moments, its own sum and where the parameter began.
+MOMENTS = {"adamw": 8, "muon": 4, "adamw8bit": 2 + 8 / 256, "prodigy": 16}
+DECODED = 10  # bytes for a number of a weight that is made whole for a product: float32 twice and bf16
 # What the compiler keeps of what the eager network keeps: it computes cheap operations again. From a trace of one block of each
 # family on the CPU (7.6 of 15.1 GB and 12.5 of 23.6 GB per megapixel); an estimate for CUDA.
 COMPILED = 0.52
@@ -27,6 +29,8 @@ class Counted:
     parameters: int  # frozen ones among them
     trainable: int
     block: int  # of the largest block
+    base: int | None = None  # bytes of all that is frozen, tables among it, where not everything is float32
+    decoded: int = 0  # of the largest layer whose weight is stored in 8 or 4 bits
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,11 @@ class Activations:
     copies: float
 
 
-def activations(fam: Any, buckets: Sequence[Bucket], settings: Any) -> Activations:
+def activations(fam: Any, buckets: Sequence[Bucket], settings: Any, *, outline: Any = None) -> Activations:
     """Counted on the meta device, at the size with most tokens.
+
+    Args:
+        outline: with a LoRA on it; by default the family's own. It is prepared as the settings ask, so this is its last use.
 
     Raises:
         ConfigError: the network cannot take the longest side of the buckets.
@@ -52,7 +59,7 @@ def activations(fam: Any, buckets: Sequence[Bucket], settings: Any) -> Activatio
     largest = max(buckets, key=lambda bucket: (bucket.pixels, -abs(bucket.log_aspect)))
     longest = max(buckets, key=lambda bucket: max(bucket.height, bucket.width))
     dtype = torch.bfloat16 if settings.precision == "bf16" else None
-    outline = fam.outline()
+    outline = outline or fam.outline()
     with torch.no_grad():
         latents, text = _inputs(fam, longest, "meta")
         outline(latents, torch.empty(1, device="meta"), text)
@@ -74,9 +81,11 @@ def activations(fam: Any, buckets: Sequence[Bucket], settings: Any) -> Activatio
     return Activations(largest, whole.activations * share, whole.weights)
 
 
-def counted(fam: Any) -> Counted:
-    """Of the backbone, without memory for it."""
-    learner = fam.outline()
+def counted(fam: Any, *, outline: Any = None) -> Counted:
+    """Of the backbone, without memory for it; of `outline`, if it is given: that of a family with a LoRA on it."""
+    from ..model.low_bit import LowBitLinear
+
+    learner = outline or fam.outline()
     sizes = [(p.numel(), p.requires_grad) for p in learner.parameters()]
     largest: dict[str, int] = {}  # parameters of one block share `name.number.` at the beginning
     for name, parameter in learner.named_parameters():
@@ -84,7 +93,12 @@ def counted(fam: Any) -> Counted:
         if block:
             largest[block[0]] = largest.get(block[0], 0) + parameter.numel()
     total = sum(size for size, _ in sizes)
-    return Counted(total, sum(size for size, learns in sizes if learns), max(largest.values(), default=total))
+    trainable, of_block = sum(size for size, learns in sizes if learns), max(largest.values(), default=total)
+    if outline is None:
+        return Counted(total, trainable, of_block)
+    frozen = [*learner.buffers(), *(p for p in learner.parameters() if not p.requires_grad)]
+    low = [m.in_features * m.out_features for m in learner.modules() if isinstance(m, LowBitLinear)]
+    return Counted(total, trainable, of_block, sum(tensor.nbytes for tensor in frozen), max(low, default=0))
 
 
 def by_kind(
@@ -104,8 +118,12 @@ def by_kind(
         shards: processes that hold one copy together; 1 is a whole copy each.
         low: compute in bf16.
     """
+    if learner.base is None:
+        weights = {"weights, float32": 4 * learner.parameters / shards}
+    else:
+        weights = {"frozen base": learner.base / shards, "additions, float32": 4 * learner.trainable / shards}
     kinds = {
-        "weights, float32": 4 * learner.parameters / shards,
+        **weights,
         "gradients, float32": 4 * learner.trainable / shards,
         "moments of the optimizer": MOMENTS.get(optimizer, 8) * learner.trainable / shards,
         f"averages, {averages}": 4 * averages * learner.trainable / shards,
@@ -114,6 +132,7 @@ def by_kind(
         kinds["blocks put together"] = 2 * (2 if low else 4) * learner.block
     else:
         kinds["bf16 copy of the weights"] = found.copies
+    kinds["a layer made whole"] = DECODED * learner.decoded
     kinds[f"activations of {micro_batch} pictures"] = found.picture * micro_batch
     kinds["reserve"] = reserve_gib * GIB
     return {name: size / GIB for name, size in kinds.items() if size}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..image.bucket import Bucket
@@ -10,8 +11,9 @@ from ..train.board import duration
 from .estimate import arithmetic, compared, expected, money, picture_flops, price, speed_of
 from .exposure import Exposure, exposure
 from .jobs import step_job
+from .learner import add, lora_settings
 from .machines import Machines, read_machines, require_range
-from .memory import Activations, activations, by_kind, counted
+from .memory import Activations, Counted, activations, by_kind, counted
 from .wiring import Config, bucket_plan, train_settings
 
 Sections = dict[str, dict[str, Any]]
@@ -20,23 +22,42 @@ SHOWN = 12  # buckets
 
 def outlook(config: Config, fam: Any, *, measure: bool = False) -> Sections:
     """The sections `memory`, `time and money` and `exposure`."""
-    machines, shown = read_machines(), exposure(config)
+    machines, shown = _machines(config), exposure(config)
     settings, buckets = train_settings(config), bucket_plan(config).buckets
-    found = activations(fam, buckets, settings)
+    outline = _outline(config, fam)
+    learner = counted(fam, outline=outline)  # before `activations`, which changes the outline
+    found = activations(fam, buckets, settings, outline=outline)
     return {
-        "memory of one process, estimated": _memory(config, fam, found, machines),
+        "memory of one process, estimated": _memory(config, learner, found, machines),
         "time and money, estimated": _time(config, fam, shown, machines, measure=measure),
         "exposure": _exposure(config, shown),
     }
 
 
-def _memory(config: Config, fam: Any, found: Activations, machines: Machines) -> dict[str, str]:
+def _machines(config: Config) -> Machines:
+    """Without the GPUs of homes where several processes train together."""
+    machines = read_machines()
+    if (config["train"]["processes"] or 1) == 1:
+        return machines
+    return replace(machines, gpus={name: gpu for name, gpu in machines.gpus.items() if not gpu.home})
+
+
+def _outline(config: Config, fam: Any) -> Any:
+    """The network without numbers and with additions on it; None where everything learns."""
+    if lora_settings(config) is None:
+        return None
+    outline = fam.outline()
+    add(config, fam, outline)
+    return outline
+
+
+def _memory(config: Config, learner: Counted, found: Activations, machines: Machines) -> dict[str, str]:
     """A line per kind, a column per way to share the learner."""
     settings, load = train_settings(config), config["data"]["loader"]
     ways, micro = _ways(config), load["micro_batch"]
     columns = {
         name: by_kind(
-            counted(fam),
+            learner,
             found,
             shards=shards,
             micro_batch=micro,
@@ -59,7 +80,7 @@ def _memory(config: Config, fam: Any, found: Activations, machines: Machines) ->
             words = (_fits(column, found, gpu.memory_gib, config) for column in columns.values())
             rows[f"{name}, {gpu.memory_gib:g} GiB"] = "".join(f"{word:>{width}}" for word in words)
         micro = config["data"]["loader"]["micro_batch"]
-        rows[f"as set, {micro} at once"] = _verdict(columns, machines.gpus)
+        rows[f"as set, {micro} at once"] = _verdict(columns, machines.gpus, lora=learner.base is not None)
     smallest = min(bucket_plan(config).buckets, key=lambda bucket: bucket.pixels)
     # Linear in tokens: attention keeps what goes in and comes out, never a row for every pair.
     large = times * found.picture / 2**30
@@ -96,7 +117,7 @@ def _fits(column: Mapping[str, float], found: Activations, memory_gib: float, co
     return f"{max(legal)} at once" if legal else "too large"
 
 
-def _verdict(columns: Mapping[str, Mapping[str, float]], gpus: Mapping[str, Any]) -> str:
+def _verdict(columns: Mapping[str, Mapping[str, float]], gpus: Mapping[str, Any], *, lora: bool) -> str:
     """Where the settings fit as they are; what to change where they fit nowhere, or on some GPU only."""
     fit = [
         f"{gpu} ({way})"
@@ -105,7 +126,9 @@ def _verdict(columns: Mapping[str, Mapping[str, float]], gpus: Mapping[str, Any]
         if sum(column.values()) <= facts.memory_gib
     ]
     where = f"fits {', '.join(fit)}" if fit else "fits none of these GPUs"
-    return f"{where}; elsewhere data.loader.micro_batch=N from above, train.sharding=fsdp2, or train.activation_memory=full"
+    smaller = "train.activation_memory=full" if lora else "train.sharding=fsdp2, or train.activation_memory=full"
+    base = ", or learn.base_dtype=int8 or nf4" if lora else ""
+    return f"{where}; elsewhere data.loader.micro_batch=N from above, {smaller}{base}"
 
 
 def _how(settings: Any) -> str:
@@ -119,7 +142,7 @@ def _time(config: Config, fam: Any, shown: Exposure | str, machines: Machines, *
     own = config["evaluate"]["price_per_hour"]
     own = require_range(own, where="evaluate.price_per_hour") if own is not None else None
     shares = _shares(config, shown)
-    flops = picture_flops(fam, shares)
+    flops = picture_flops(fam, shares, over_base=lora_settings(config) is not None)
     basis = "the sizes of the set" if isinstance(shown, Exposure) else f"{next(iter(shares))}, there being no cache"
     facts: dict[str, Any] = {
         "arithmetic of a picture": f"{arithmetic(flops)} forward and backward, {fam.text_tokens} text tokens, {basis}"

@@ -108,7 +108,8 @@ def _lora(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _rates(optimizer: Any) -> str:
-    return ", ".join([f"learning rate {optimizer.lr:g}", *(f"{p} {rate:g}" for p, rate in optimizer.rates.items())])
+    parts = [f"learning rate {optimizer.lr:g}", *(f"{p} {rate:g}" for p, rate in optimizer.rates.items())]
+    return ", ".join([*parts, *[f"B of LoRA {optimizer.lora_plus:g} times that"] * (optimizer.lora_plus != 1)])
 
 
 def _schedule(node: Mapping[str, Any], batch: int, schedule: Any, images: int) -> str:
