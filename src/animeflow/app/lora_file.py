@@ -60,7 +60,7 @@ def require_family(family: str | None) -> None:
 
 
 def dialects(family: str) -> Mapping[str, Dialect]:
-    return registry.constructor(family).dialects()
+    return registry.dialects(family)
 
 
 def place_for(source: Path, ending: str, *, dialect: str, out: str | None, was: str = "") -> Path:

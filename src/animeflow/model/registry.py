@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from .. import model as room
 from ..core.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:  # the protocol speaks of tensors, and so loads torch
+    from .dialect import Dialect
     from .protocol import Family
 
 
@@ -43,6 +45,15 @@ def kohya_header(name: str, flavour: str) -> dict[str, str]:
     if importlib.util.find_spec(module) is None:
         return {}
     return dict(importlib.import_module(module).header(flavour))
+
+
+def dialects(name: str) -> Mapping[str, Dialect]:
+    """The family's names for LoRA files. Where it keeps them in a module `lora` of its own, nothing of its networks is imported."""
+    module = f"{_module(name)}.lora"
+    if importlib.util.find_spec(module) is None:
+        return constructor(name).dialects()
+    found: Mapping[str, Dialect] = importlib.import_module(module).dialects()
+    return found
 
 
 def constructor(name: str) -> type[Family]:

@@ -23,7 +23,6 @@ JOINED = "qkv"  # a layer of queries, keys and values: three ranks side by side
 
 def show_lora(path: Path, header: Header, *, folder: Path | None = None) -> Shown:
     """`folder`: of peft, whose file this is."""
-    from ...learn.files import dialect_named
     from ...model.lora_keys import MAGNITUDE, of_text_encoder, refuse_other_kinds, taken_apart
 
     told = provenance(header.metadata)
@@ -41,7 +40,7 @@ def show_lora(path: Path, header: Header, *, folder: Path | None = None) -> Show
         kind = f"a LoRA whose layers are of no family here{_alike(path, header)}"
         facts["keys"] = ", ".join(list(header.tensors)[:3])
         return Shown(kind, {**facts, **_strength(path, header, folder, names), **recorded, **summary(header), **told})
-    words = dialect_named(family, str(dialect))
+    words = registry.dialects(family)[str(dialect)]
     facts |= {"names": dialect, "read by": ", ".join(words.readers), "put it in": words.place.replace("`", "")}
     facts |= _strength(path, header, folder, names)
     if MAGNITUDE in kinds:
@@ -50,7 +49,7 @@ def show_lora(path: Path, header: Header, *, folder: Path | None = None) -> Show
         facts["text encoders"] = f"{len(text)} keys add to text encoders; animeflow does not read these"
     target = folder or path
     hints = [f"animeflow lora check {target}"]
-    others = [name for name in registry.constructor(family).dialects() if name != dialect]
+    others = [name for name in registry.dialects(family) if name != dialect]
     hints.append(f"animeflow lora convert {target} --to {'|'.join(others)}")
     return Shown(f"a LoRA for {family}", {**facts, **summary(header), **told}, tuple(hints))
 
@@ -65,7 +64,7 @@ def show_folder(folder: Path) -> Shown:
 
 def _whose(names: list[str]) -> tuple[str | None, str | None]:
     for family in registry.names():
-        for dialect in registry.constructor(family).dialects().values():
+        for dialect in registry.dialects(family).values():
             if dialect.matches(names):
                 return family, dialect.name
     return None, None
