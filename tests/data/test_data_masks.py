@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from data_toys import PLAN, ToyCodec, ToyTower, draw, make_posts, tree
+from fault_store import serve
 from PIL import Image
 
 from animeflow.catalogue.post import Post, uid_of
@@ -22,7 +23,9 @@ from animeflow.data.assemble import Assembler
 from animeflow.data.cache import CacheReport, build_cache, diff, prune
 from animeflow.data.index import CacheIndex
 from animeflow.data.manifest import Manifest
+from animeflow.data.place import place_of
 from animeflow.data.reader import ShardSet, stream
+from animeflow.data.remote import Remote
 from animeflow.data.shard import write_shards
 from animeflow.image.decode import decode
 from animeflow.image.encode import encode_png
@@ -335,6 +338,21 @@ def test_batches_have_masks_where_one_of_theirs_has(some):
             else:
                 assert bool((mask == 1).all()) and single.masks is None
     assert seen == {some.post(number).uid for number in (0, 1, 2, 7)}
+
+
+def test_a_set_elsewhere_gives_the_same_masks(some):
+    some.shard()
+    some.cache()
+    with serve(some.folder) as store:
+        far = place_of(store.url("plainhttp"), Remote(retries=3, wait_s=0.001, longest_wait_s=0.01))
+        index, shards = CacheIndex(far / "cache"), ShardSet(far / "shards")
+        uid = some.post(0).uid
+        assert shards.mask(uid) == some.shards.mask(uid)
+        for uids in index.buckets(None).values():
+            near = Assembler(some.index, ToyTower(), seed=1).batch(uids, [0] * len(uids), global_count=12)
+            batch = Assembler(index, ToyTower(), seed=1).batch(uids, [0] * len(uids), global_count=12)
+            assert torch.equal(batch.masks, near.masks)
+        index.close()
 
 
 def test_a_lost_mask_is_noticed(some):
