@@ -12,9 +12,11 @@ import torch
 from safetensors.torch import load, save
 
 from animeflow.learn.explain import explain
+from animeflow.learn.files import write_lora
 from animeflow.learn.metadata import hashes, lora_metadata
 from animeflow.model import registry
 from animeflow.model.low_rank import LowRank
+from animeflow.model.tensor_file import read_metadata
 
 MINIMUM = (
     "ss_v2", "ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args",
@@ -122,3 +124,14 @@ def test_headers_of_others_are_read_and_broken_ones_survived():
     assert told["title"] == "old" and told["date"].startswith("2023-11-14") and "base" not in told
     assert explain({"lora_adapter_metadata": "{}"})["written by"] == "diffusers"
     assert explain({}) == {}
+
+
+def test_a_file_carries_its_hashes(tmp_path):
+    low = {"transformer_blocks.0.attn.to_q": LowRank(torch.randn(2, 64), torch.randn(64, 2), 2.0)}
+    for name, words in (("with", {"ss_v2": "False", "x": "y"}), ("without", {"x": "y"})):
+        path = tmp_path / f"{name}.safetensors"
+        write_lora(path, low, family="sd35", dialect="kohya", dtype=torch.float32, metadata=words)
+        found = read_metadata(path)
+        body = path.read_bytes()
+        expected = hashlib.sha256(body[8 + int.from_bytes(body[:8], "little") :]).hexdigest()
+        assert found.get("sshs_model_hash") == (expected if name == "with" else None)

@@ -23,6 +23,7 @@ from ..model.lora_keys import DOWN, of_text_encoder, refuse_other_kinds, taken_a
 from ..model.low_rank import LowRank, LowRankState
 from ..model.names import listed
 from ..model.tensor_file import cast, read_metadata, read_tensors, write_tensors
+from .metadata import hashes
 from .peft_folder import CONFIG, TENSORS, alphas_of_header, is_peft_folder, read_folder, write_folder
 
 HEADER = "animeflow.family"  # in files of ours
@@ -114,7 +115,7 @@ def write_lora(
             f"'{path.name}' does not end with .safetensors", where=str(path), do="programs go by the ending"
         )
     with atomic_path(path) as beside:
-        write_tensors(beside, rounded, metadata)
+        write_tensors(beside, rounded, {**metadata, **hashes(rounded, metadata)})
     return [path]
 
 

@@ -63,7 +63,9 @@ def trigger(record: Mapping[str, Any]) -> str | None:
 def hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
     """`sshs_model_hash` and `sshs_legacy_hash`, as `precalculate_safetensors_hashes` of sd-scripts' library/train_util.py defines
     them: of a file with these tensors and the `ss_*` strings alone, sha256 of all bytes after the header; and the first 8 digits
-    of the sha256 of the 64 KiB after the first MiB."""
+    of the sha256 of the 64 KiB after the first MiB. None for a header without words of kohya's."""
+    if not any(key.startswith("ss_") for key in metadata):
+        return {}
     data = save(dict(tensors), {key: value for key, value in metadata.items() if key.startswith("ss_")})
     body = 8 + int.from_bytes(data[:8], "little")
     legacy = data[LEGACY_AT : LEGACY_AT + LEGACY_BYTES]
