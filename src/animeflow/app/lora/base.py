@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from ...core.errors import AnimeflowError, ConfigError, did_you_mean
 from ...model import registry
 from ..compose import choices, compose, config_folder
@@ -144,15 +146,30 @@ def _taking(path: Path, tried: Sequence[str], *, family: str | None, tiny: bool,
         try:
             options = make.weights_at(path)
             made: Any = make(**{**{key: value for key, value in node.items() if key not in PARTS}, **options})
-            size = next(part.parameters for part in made.sizes())
-        except (AnimeflowError, OSError, ValueError, KeyError) as error:
+            size = sum(parameter.numel() for parameter in made.outline().parameters())
+        except (AnimeflowError, OSError, ValueError, KeyError, SafetensorError) as error:  # whatever lies there
             refusals.setdefault(name, getattr(error, "what", None) or f"{type(error).__name__}: {error}")
             continue
         if preset.endswith(TINY) and size > SMALL:
             refusals.setdefault(name, f"{size:,} parameters are more than the small flavour trains")
             continue
+        _require_parts(made, path)
         return Base(name, preset, path, options)
     raise _no_family(path, refusals, family)
+
+
+def _require_parts(family: Any, path: Path) -> None:
+    """Codec and text encoders are there. Raises ConfigError before an hour is spent on the pictures."""
+    try:
+        family.sizes()
+    except (AnimeflowError, OSError, ValueError) as error:
+        raise ConfigError(
+            f"the base is {family.name}/{family.flavour}, and a part of it is missing: {getattr(error, 'what', error)}",
+            where=f"--base {path}",
+            why="pictures and captions are encoded with the base's own autoencoder and text encoders",
+            do=getattr(error, "do", None)
+            or "give a whole diffusers folder, or the parts as model.codec=... and model.text=...",
+        ) from error
 
 
 def _no_family(path: Path, refusals: Mapping[str, str], family: str | None) -> ConfigError:

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.errors import ConfigError
+from ...image.bucket import Bucket
 from ...text.trigger import kohya_folder, prune_of, trigger_of
 from ..compose import compose, flat
 from . import length, situations
 from .base import LORA, TINY, Base
+from .fit import fitting
 from .found import Found, Group
 from .words import keys, unless_said, word
 
@@ -48,6 +50,7 @@ class Chosen:
         reasons: of the settings chosen here, by key.
         said: keys that the user named.
         held_out: pictures that are not trained on.
+        buckets: pictures per size.
     """
 
     found: Found
@@ -57,7 +60,7 @@ class Chosen:
     reasons: Mapping[str, str]
     said: frozenset[str]
     held_out: int
-    notes: tuple[str, ...] = field(default=())
+    buckets: Mapping[Bucket, int] = field(default_factory=dict)
 
     def origin(self, *names: str) -> str:
         """Who said these settings: the user, this module, or the experiment."""
@@ -91,6 +94,7 @@ def choose(found: Found, base: Base, asked: Asked) -> Chosen:
     ours = _identity(found, base, asked) | {f"model.{key}": value for key, value in base.options.items()}
     reasons = dict.fromkeys(ours, "")
     before = compose([*first, *(word(key, value) for key, value in unless_said(ours, said).items()), *said])
+    found, buckets = fitting(found, before)
     for part in (_data(found, before), _length(found, before, base), _learning(found, before, base, asked)):
         for key, (value, reason) in part.items():
             ours[key], reasons[key] = value, reason
@@ -105,7 +109,7 @@ def choose(found: Found, base: Base, asked: Asked) -> Chosen:
     named = keys(said) | _spoken(found, asked)
     return Chosen(
         found, base, tuple(words), config, {key: why for key, why in reasons.items() if key in ours}, frozenset(named),
-        length.split(uids, config["catalogue"]["val_share"]), found.notes,
+        length.split(uids, config["catalogue"]["val_share"]), buckets,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ...evaluate import early_stop
 from . import show
 from .choose import Chosen
 from .stages import Done
@@ -20,7 +21,7 @@ def tell(chosen: Chosen, done: Done) -> None:
     show.files(list(paths(chosen, done)))
     if done.verified is not None:
         show.say(f"  {done.verified.verdict}", style="green")
-    hint = early_stop(metrics(done.run))
+    hint = early_stop.hint(done.run)
     if hint:
         show.say(f"  {hint}")
     show.command(example(chosen), title="draw with it")
@@ -57,23 +58,6 @@ def metrics(run: Path) -> list[dict[str, Any]]:
     path = run / "metrics.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [json.loads(line) for line in lines if line.strip()]
-
-
-def early_stop(lines: list[dict[str, Any]], *, key: str = "val/loss_mid") -> str:
-    """Whether the loss on held-out pictures was lowest before the end, in a sentence; empty where nothing is known."""
-    points = [(int(line["images"]), float(line[key])) for line in lines if line.get(key) is not None]
-    if len(points) < 3:
-        return ""
-    best_images, best = min(points, key=lambda point: point[1])
-    last_images, last = points[-1]
-    if best_images == last_images:
-        return f"held-out loss: still falling at the end ({last:.4f}); a longer run may be better: train.images={2 * last_images}"
-    if last > best * 1.01:
-        return (
-            f"held-out loss: lowest at {best_images:,} of {last_images:,} images ({best:.4f}, at the end {last:.4f}): "
-            f"train.images={best_images} may be enough"
-        )
-    return f"held-out loss: lowest at {best_images:,} images and level since ({best:.4f})"
 
 
 def example(chosen: Chosen) -> str:

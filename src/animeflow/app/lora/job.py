@@ -15,7 +15,7 @@ from .words import keys
 
 
 def prepare(folder: Path, asked: Asked, *, on_found: Callable[[Found], None] | None = None) -> Chosen:
-    """Everything that can be known and refused before anything is written.
+    """Everything that can be known and refused before anything is written. One picture is enough for who says what is held out.
 
     Raises:
         AnimeflowError: the folder, the base or a setting cannot be used.
@@ -24,9 +24,11 @@ def prepare(folder: Path, asked: Asked, *, on_found: Callable[[Found], None] | N
     found = scan(folder)
     if on_found is not None:
         on_found(found)
-    require_enough(found, least=1 if "catalogue.val_share" in keys(asked.words) else LEAST)
+    least = 1 if "catalogue.val_share" in keys(asked.words) else LEAST
+    require_enough(found, least=least)
     base = find_base(base=asked.base, family=asked.family, tiny=asked.tiny, preset=asked.preset)
     chosen = choose(found, base, asked)
+    require_enough(chosen.found, least=least)  # without those that are too small
     require_start(chosen.config)
     return chosen
 

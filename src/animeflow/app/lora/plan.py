@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...core.errors import DataError
 from ..check import check_values
 from ..jobs import family_without_files
 from ..learner import planned
@@ -18,7 +17,8 @@ from .base import TINY
 from .choose import CONCEPTS, OURS, PRESET, YOU, Chosen
 from .found import Group
 
-SHOWN = 4  # buckets, tags, GPUs
+SHOWN = 4  # buckets
+SMALL = ("too_small", "too_cropped")  # reasons of `data.assign`
 
 
 @dataclass(frozen=True)
@@ -82,26 +82,16 @@ def _pictures(chosen: Chosen) -> Iterator[Row]:
 
 def _sizes(chosen: Chosen) -> Iterator[Row]:
     """Buckets that the pictures fall into, and those that are too small."""
-    from ...data.assign import select
-
-    config, plan = chosen.config, bucket_plan(chosen.config)
-    node = {key: config["data"]["shard"][key] for key in ("max_upscale", "min_side", "max_crop")}
-    posts = [seen.post(group.name) for group in chosen.found.groups for seen in group.pictures]
-    kept, rejected = select(posts, plan, **node)
-    if not kept:
-        raise DataError(
-            f"none of the {len(posts)} pictures is large enough: {rejected[0].detail}",
-            where=rejected[0].path,
-            do="give larger ones, or allow more enlarging: data.shard.max_upscale=2",
-        )
-    ordered = sorted(kept.items(), key=lambda item: (-len(item[1]), str(item[0])))
-    told = ", ".join(f"{bucket} ({len(part)})" for bucket, part in ordered[:SHOWN])
+    ordered = sorted(chosen.buckets.items(), key=lambda item: (-item[1], str(item[0])))
+    told = ", ".join(f"{bucket} ({number})" for bucket, number in ordered[:SHOWN])
     more = f" and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else ""
-    yield Row("sizes", told + more, chosen.origin("data.bucket"), f"{len(kept)} of {len(plan)} buckets")
-    if rejected:
-        reasons = Counter(each.reason.replace("_", " ") for each in rejected)
+    why = f"{len(ordered)} of {len(bucket_plan(chosen.config))} buckets"
+    yield Row("sizes", told + more, chosen.origin("data.bucket"), why)
+    small = [each for each in chosen.found.dropped if each.reason in SMALL]
+    if small:
+        reasons = Counter(each.reason.replace("_", " ") for each in small)
         told = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
-        yield Row("left out for size", told, "", rejected[0].detail, warns=True)
+        yield Row("left out for size", told, "", f"{small[0].path.name}: {small[0].detail}", warns=True)
 
 
 def _captions(chosen: Chosen, fam: Any) -> Iterator[Row]:
@@ -206,17 +196,22 @@ def _needs(chosen: Chosen, fam: Any) -> Iterator[Row]:
     memory, time = sections["memory of one process, estimated"], sections["time and money, estimated"]
     unit = "GiB" if "GiB" in memory else "MiB"
     fits = next((str(value) for key, value in memory.items() if key.startswith("as set")), "").partition(";")[0]
-    yield Row("GPU memory", f"about {str(memory['sum']).strip()} {unit}", "", fits)
+    yield Row("GPU memory", f"about {str(memory['sum']).strip()} {unit}", "", fits.replace(" (one process)", ""))
     for key, value in time.items():
         if key.startswith("at ") and isinstance(value, Mapping) and key.endswith("of the chip"):
-            for name, told in value.items():
-                yield Row(f"time, {name.removeprefix('1 x ')}", _short(str(told)), "", "estimated")
+            names = [name.removeprefix("1 x ") for name in value]
+            width = max(map(len, names))
+            told = "\n".join(
+                f"{name:<{width}}  {_short(str(each))}" for name, each in zip(names, value.values(), strict=True)
+            )
+            yield Row("time, estimated", told)
     yield _device()
 
 
 def _short(told: str) -> str:
-    """`0.20 images/s ..., 1 GPU-hours in 30 min, $1 to $2` without the rates."""
-    return ", ".join(told.split(", ")[1:])
+    """`0.20 images/s (...), 1 GPU-hours in 30 min, $1 to $2` without rates and GPU-hours."""
+    *_, hours, cost = told.split(", ")
+    return f"{hours.rpartition(' in ')[2]}, {cost}"
 
 
 def _device() -> Row:

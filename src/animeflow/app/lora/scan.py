@@ -67,7 +67,7 @@ def require_enough(found: Found, *, least: int = LEAST) -> None:
                 f"{count} of {group.title}",
                 where=str(group.root),
                 why="from one picture the model learns that picture, background and pose with it, not what is in it",
-                do="add some: 15 to 30 in different poses, clothes and places are good, 5 are few",
+                do="add some: 15 to 30 in different poses and places are good, 5 are few; catalogue.val_share=0 takes even one",
             )
 
 

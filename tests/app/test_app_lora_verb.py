@@ -1,0 +1,255 @@
+"""`animeflow lora` without a large base: what it chooses, who it says said so, what it refuses with nothing left behind."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from animeflow.app.bases import tiny_base
+from animeflow.app.cli import main
+from animeflow.app.compose import compose
+from animeflow.app.lora import base as bases
+from animeflow.app.lora.choose import OURS, PRESET, YOU, Asked, Chosen, choose
+from animeflow.app.lora.job import prepare
+from animeflow.app.lora.plan import rows
+from animeflow.core.errors import ConfigError, DataError
+from animeflow.model import registry
+from animeflow.text.concept import concepts_of
+
+
+def fill(
+    folder: Path, count: int, *, first: int = 0, tags: str | None = "1boy, blue hair, smile", side: int = 112
+) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        pixels = np.random.default_rng(first + i).integers(0, 255, (side, side, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:02d}.png")
+        if tags is not None:
+            (folder / f"{i:02d}.txt").write_text(tags)
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def lora(*words: str) -> Result:
+    return CliRunner().invoke(main, ["lora", *words])
+
+
+def chosen(folder: Path, *words: str, **options: object) -> Chosen:
+    return prepare(folder, Asked(tiny=True, words=words, **options))  # type: ignore[arg-type]
+
+
+# -- what is chosen ----------------------------------------------------------------------------------------------------
+
+
+def test_the_words_alone_make_the_same_run(here: Path) -> None:
+    found = chosen(fill(here / "Blue Boy", 14), "learn.rank=4")
+    assert compose(found.words) == found.config
+    assert found.words[0].startswith("experiment=") and found.words[-1] == "learn.rank=4"
+    concept = concepts_of(found.config["text"]["concepts"])["blue_boy"]
+    assert (concept.trigger, concept.class_word, concept.prune) == ("blue boy", "1boy", ("blue_hair",))
+    assert found.config["catalogue"]["source"]["concepts"]["blue_boy"]["root"] == str(here / "Blue Boy")
+    assert found.held_out >= 3
+
+
+def test_what_the_user_says_wins_and_is_called_his(here: Path) -> None:
+    folder = fill(here / "mio", 14)
+    plain = chosen(folder)
+    said = chosen(folder, "name=other", "catalogue.val_share=0.5", trigger="mioo", kind="1girl")
+    assert said.config["name"] == "other" and said.config["catalogue"]["val_share"] == 0.5
+    assert said.leads == [("mioo", "1girl")]
+    told = {row.name: row.origin for row in rows(said)}
+    assert (told["trigger"], told["class"], told["pictures"], told["run"]) == (YOU, YOU, YOU, YOU)
+    told = {row.name: row.origin for row in rows(plain)}
+    assert (told["trigger"], told["class"], told["pictures"], told["run"], told["length"]) == (
+        OURS,
+        OURS,
+        OURS,
+        OURS,
+        PRESET,
+    )
+    assert not any("name=" in word and "other" not in word for word in said.words if word.startswith("name="))
+
+
+def test_length_and_rate_of_a_large_base_come_from_the_pictures(here: Path) -> None:
+    """The choice alone: no base of that size is here."""
+    from animeflow.app.lora.scan import scan
+
+    found = scan(fill(here / "mio", 20, side=64))
+    small = ("data.shard.max_upscale=50", "data.shard.min_side=0")
+    for preset in bases.presets():
+        family = bases.composed(preset)["model"]["family"]
+        base = bases.Base(family, preset, here, {})
+        plain = choose(found, base, Asked(words=small))
+        usual, train = compose([f"experiment={preset}"]), plain.config["train"]
+        assert train["images"] == 2400 and train["samples"]["every_images"] == 240
+        assert plain.config["optim"]["lr"] == 2 * usual["optim"]["lr"]
+        longer = choose(found, base, Asked(words=("train.images=9000", "optim.lr=1e-5", *small)))
+        assert (longer.config["train"]["images"], longer.config["train"]["samples"]["every_images"]) == (9000, 900)
+        assert longer.config["optim"]["lr"] == 1e-5
+
+
+def test_pictures_of_the_class_take_the_place_of_the_prior_loss(here: Path) -> None:
+    folder = fill(here / "mio", 8)
+    fill(folder / "reg", 4, first=50, tags=None)
+    found = chosen(folder)
+    concepts = concepts_of(found.config["text"]["concepts"])
+    assert concepts["reg"].prior and concepts["reg"].class_word == concepts["mio"].class_word
+    assert found.config["recipe"]["prior"]["kind"] == "none"
+    assert found.config["data"]["loader"]["repeats"] == {"reg": 2}
+    assert len(found.found.pictures) == 8
+
+
+def test_sub_folders_are_concepts_with_triggers_of_their_own(here: Path) -> None:
+    fill(here / "cast" / "mio", 12)
+    fill(here / "cast" / "rin", 4, first=50)
+    found = chosen(here / "cast")
+    assert [trigger for trigger, _ in found.leads] == ["mio", "rin"]
+    assert found.config["data"]["loader"]["repeats"] == {"rin": 3}
+    with pytest.raises(ConfigError, match="2 concepts and one trigger"):
+        chosen(here / "cast", trigger="x")
+
+
+def test_pictures_too_small_are_left_out_before_anything_is_counted(here: Path) -> None:
+    folder = fill(here / "mio", 12)
+    for i in range(3):
+        Image.new("RGB", (30, 30), (i, 0, 0)).save(folder / f"small{i}.png")
+    found = chosen(folder)
+    assert len(found.found.pictures) == 12 == sum(found.buckets.values())
+    assert {row.name: row.value for row in rows(found)}["left out for size"] == "3 too small"
+    with pytest.raises(DataError, match="large enough"):
+        chosen(fill(here / "tiny", 3, side=20))
+
+
+# -- the base ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", registry.names())
+def test_a_base_tells_its_family(family: str) -> None:
+    path = tiny_base(family)
+    found = bases.find_base(base=str(path), family=None, tiny=False, preset=None)
+    assert (found.family, found.preset.endswith(bases.TINY)) == (family, True)
+    assert bases.find_base(base=None, family=family, tiny=True, preset=None).path == path
+
+
+def test_a_base_of_another_family_says_what_it_is() -> None:
+    one, other = registry.names()
+    with pytest.raises(ConfigError, match=f"for {other}") as caught:
+        bases.find_base(base=str(tiny_base(one)), family=other, tiny=False, preset=None)
+    assert caught.value.why
+
+
+# -- wrong input -------------------------------------------------------------------------------------------------------
+
+WRONG = {
+    "empty": (["--tiny"], "the folder is empty"),
+    "one": (["--tiny"], "one picture of one"),
+    "captions": (["--tiny"], "captions, but no picture"),
+    "broken": (["--tiny"], "none of the pictures can be used"),
+    "none": (["--tiny"], "there is no folder"),
+    "mio/00.png": (["--tiny"], "is a file, not a folder"),
+}
+SETTINGS = {
+    "learn.rank=0": "rank 0 is not 1 or above",
+    "learn.rnk=4": "did you mean 'learn.rank'",
+    "learn.start=none.safetensors": "there is no LoRA at",
+    "learn.start=half.safetensors": "no whole safetensors file",
+    "train.images=abc": "'abc' is not a whole number",
+    "learn.targets=nothing": "unknown targets 'nothing'",
+    "oops": "is not of the form KEY=VALUE",
+}
+
+
+@pytest.fixture
+def pictures(here: Path) -> Path:
+    fill(here / "mio", 4)
+    fill(here / "one", 1)
+    for name in ("empty", "captions", "broken"):
+        (here / name).mkdir()
+    (here / "captions" / "a.txt").write_text("1girl")
+    (here / "broken" / "a.png").write_bytes((here / "mio" / "00.png").read_bytes()[:200])
+    (here / "half.safetensors").write_bytes(b"\x10\x27\0\0\0\0\0\0{")
+    return here
+
+
+def refused(done: Result, said: str, here: Path) -> None:
+    assert done.exit_code == 2, done.output
+    assert said in done.output and ("where:" in done.output or "do:" in done.output)
+    assert "Traceback" not in done.output
+    assert not (here / "runs").exists() and not (here / "sets").exists()
+
+
+@pytest.mark.parametrize("folder", WRONG)
+def test_a_folder_that_cannot_be_used_leaves_nothing_behind(pictures: Path, folder: str) -> None:
+    options, said = WRONG[folder]
+    refused(lora(folder, *options, "-y"), said, pictures)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_setting_that_cannot_be_used_leaves_nothing_behind(pictures: Path, setting: str) -> None:
+    refused(lora("mio", "--tiny", "-y", setting), SETTINGS[setting], pictures)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "no base to train on"),
+        (["--base", "nowhere"], "there is no nowhere"),
+        (["--base", "mio"], "this base is not one that a LoRA can be trained on"),
+        (["--base", "half.safetensors"], "this base is not one that a LoRA can be trained on"),
+        (["--tiny", "--family", "sd53"], "unknown family"),
+        (["--tiny", "--preset", "nothing"], "unknown preset"),
+        (["--tiny", "--preset", "pictures_tiny"], "trains no LoRA"),
+        (["--tiny", "--trigger", ""], "--trigger is empty"),
+    ],
+)
+def test_a_base_or_preset_that_cannot_be_used_leaves_nothing_behind(
+    pictures: Path, options: list[str], said: str
+) -> None:
+    refused(lora("mio", *options, "-y"), said, pictures)
+
+
+def test_a_picture_that_breaks_later_takes_its_set_away_again(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from animeflow.app.verbs import shard
+    from animeflow.core.errors import DataError
+
+    def fails(*_: object, **__: object) -> None:
+        raise DataError("the disk is gone", do="buy one")
+
+    monkeypatch.setattr(shard, "cut", fails)
+    refused(lora("mio", "--tiny", "-y"), "the disk is gone", pictures)
+
+
+# -- what is printed ---------------------------------------------------------------------------------------------------
+
+
+def test_nobody_to_ask_is_an_error_and_a_dry_run_asks_nobody(pictures: Path) -> None:
+    refused(lora("mio", "--tiny"), "say -y", pictures)
+    done = lora("mio", "--tiny", "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert not (pictures / "runs").exists()
+    (line,) = [line for line in done.output.splitlines() if line.startswith("animeflow train ")]
+    assert compose(shlex.split(line)[2:]) == chosen(Path("mio")).config
+
+
+def test_the_plan_marks_what_the_user_said_in_yellow(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from animeflow.app.lora import show
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    found = chosen(fill(here / "mio", 4), trigger="mioo")
+    show.plan(rows(found), title="t")
+    lines = capsys.readouterr().out.splitlines()
+    (trigger,) = [line for line in lines if "mioo" in line and "trigger" in line]
+    assert "\x1b[33m" in trigger
+    assert not any("\x1b[33m" in line for line in lines if "preset" in line and "you" not in line)
