@@ -122,7 +122,7 @@ def test_an_option_counts_only_where_the_settings_ask_for_it() -> None:
     for asked, level in (((), OK), (("lowbit",), ERROR)):
         (found,) = versions.judge_extras([need], {"bitsandbytes": None}, asked=asked)
         assert (found.level, found.do) == (level, "pip install 'animeflow[lowbit]'")
-    assert versions.asked_by(compose(["learn=lora", "learn.base_dtype=nf4"])) == {"lowbit"}
+    assert versions.asked_by(compose(["optim=adamw8bit"])) == {"lowbit"}
     assert versions.asked_by(compose([])) == set()
 
 

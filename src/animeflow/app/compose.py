@@ -15,7 +15,7 @@ from ..learn.settings import UNSUPPORTED
 from .check import check_keys
 from .learner import unsupported
 
-# Maps whose keys only the chosen family knows or a person chooses, so that no file of configs/ names them: any key may be set in them.
+# Maps whose keys only the chosen family knows, or a person chooses, so that no file of configs/ names them: any key may be set.
 OPEN = (
     *("data.loader.encoder_dropout", "data.loader.repeats", "data.remote.options", "optim.rates"),
     *("text.concepts", "catalogue.source.concepts"),

@@ -25,15 +25,15 @@ class Speed:
         return images / self.images_per_second / 3600
 
 
-def picture_flops(fam: Any, shares: Mapping[Bucket, float], *, over_base: bool = False) -> float:
+def picture_flops(fam: Any, shares: Mapping[Bucket, float], *, over_base: bool = False, prior: bool = False) -> float:
     """FLOP of both passes of one picture with a full prompt: the mean over sizes with their shares.
 
     Args:
-        over_base: low-rank additions learn, and all else is frozen.
+        over_base, prior: see `Work.of_step`.
     """
     tokens = fam.text_tokens
     works = {b: fam.work(height=b.height, width=b.width, text_tokens=tokens) for b in shares}
-    flops = {bucket: work.train_over_base if over_base else work.train for bucket, work in works.items()}
+    flops = {bucket: work.of_step(over_base=over_base, prior=prior) for bucket, work in works.items()}
     return sum(flops[bucket] * share for bucket, share in shares.items()) / sum(shares.values())
 
 

@@ -14,7 +14,7 @@ from .jobs import step_job
 from .learner import add, lora_settings
 from .machines import Machines, read_machines, require_range
 from .memory import Activations, Counted, activations, by_kind, counted
-from .wiring import Config, bucket_plan, train_settings
+from .wiring import Config, bucket_plan, prior_weight, train_settings
 
 Sections = dict[str, dict[str, Any]]
 SHOWN = 12  # buckets
@@ -27,6 +27,8 @@ def outlook(config: Config, fam: Any, *, measure: bool = False) -> Sections:
     outline = _outline(config, fam)
     learner = counted(fam, outline=outline)  # before `activations`, which changes the outline
     found = activations(fam, buckets, settings, outline=outline)
+    if prior_weight(config):  # the passes under both captions wait for one backward pass
+        found = replace(found, picture=2 * found.picture)
     return {
         "memory of one process, estimated": _memory(config, learner, found, machines),
         "time and money, estimated": _time(config, fam, shown, machines, measure=measure),
@@ -142,7 +144,7 @@ def _time(config: Config, fam: Any, shown: Exposure | str, machines: Machines, *
     own = config["evaluate"]["price_per_hour"]
     own = require_range(own, where="evaluate.price_per_hour") if own is not None else None
     shares = _shares(config, shown)
-    flops = picture_flops(fam, shares, over_base=lora_settings(config) is not None)
+    flops = picture_flops(fam, shares, over_base=lora_settings(config) is not None, prior=prior_weight(config) > 0)
     basis = "the sizes of the set" if isinstance(shown, Exposure) else f"{next(iter(shares))}, there being no cache"
     facts: dict[str, Any] = {
         "arithmetic of a picture": f"{arithmetic(flops)} forward and backward, {fam.text_tokens} text tokens, {basis}"

@@ -56,6 +56,17 @@ class Work:
         return 3 * self.forward - self.linear
 
 
+    def of_step(self, *, over_base: bool = False, prior: bool = False) -> float:
+        """Of one picture of a training step.
+
+        Args:
+            over_base: low-rank additions learn, and all else is frozen.
+            prior: the same picture once more under another caption, and once forward through the base.
+        """
+        once = self.train_over_base if over_base else self.train
+        return 2 * once + self.forward if prior else once
+
+
 def linear(rows: int, inputs: int, outputs: int) -> float:
     """FLOP of a linear layer over so many rows."""
     return 2.0 * rows * inputs * outputs

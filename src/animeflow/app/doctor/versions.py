@@ -172,7 +172,6 @@ def asked_by(config: Mapping[str, Any]) -> set[str]:
     """Which options of the package the settings need."""
     optim, train = config.get("optim", {}), config.get("train", {})
     asked = {"lowbit"} if "8bit" in str(optim.get("kind")) else set()
-    asked |= {"lowbit"} if config.get("learn", {}).get("base_dtype") in ("int8", "nf4") else set()
     asked |= {"prodigy"} if "prodigy" in str(optim.get("kind")) else set()
     asked |= {"fp8"} if train.get("fp8") else set()
     return asked | ({"remote"} if str(config.get("set", "")).startswith(("s3://", "gs://", "gcs://")) else set())

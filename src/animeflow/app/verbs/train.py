@@ -16,7 +16,18 @@ from ..compose import compose, flat
 from ..learner import base_identity, learner
 from ..prompts import example_prompts, has_emphasis, sample_size
 from ..record import RecordKeeper
-from ..wiring import Workspace, assembler, family, loader, optim, recipe, set_of, train_settings, use_threads
+from ..wiring import (
+    Workspace,
+    assembler,
+    family,
+    loader,
+    optim,
+    prior_weight,
+    recipe,
+    set_of,
+    train_settings,
+    use_threads,
+)
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +116,7 @@ def _trainer(config: dict[str, Any], *, fam: Any, overrides: Sequence[str]) -> A
         identity=_identity(config)
         | {"cache": calm.index.hash, "codec": codec, "text tower": tower.fingerprint}
         | ({"base": base_identity(config)} if learns.on_base else {}),
-        flops=_flops(fam),
+        flops=_flops(config, fam, over_base=learns.on_base),
         peak_flops=_peak(),
         speed=_speed(settings, fam, calm.index.buckets("train"), steps.micro_batch),
         panel=_panel(config, world),
@@ -126,13 +137,15 @@ def _trainer(config: dict[str, Any], *, fam: Any, overrides: Sequence[str]) -> A
     return trainer
 
 
-def _flops(fam: Any) -> Any:
+def _flops(config: Mapping[str, Any], fam: Any, *, over_base: bool) -> Any:
     """FLOP of one image of a batch, forward and backward, at the size and text length that the batch has."""
-    stride = fam.codec().stride
+    stride, prior = fam.codec().stride, prior_weight(config) > 0
 
     @lru_cache(maxsize=256)
     def of(height: int, width: int, tokens: int) -> float:
-        return fam.work(height=height * stride, width=width * stride, text_tokens=tokens).train
+        return fam.work(height=height * stride, width=width * stride, text_tokens=tokens).of_step(
+            over_base=over_base, prior=prior
+        )
 
     return lambda batch: of(*batch.latents.shape[-2:], fam.tokens_of(batch.conditioning))
 
