@@ -1,4 +1,4 @@
-"""Additions on a frozen base: they start as nothing, they alone learn, they can be switched off, and as tensors they are the same."""
+"""Additions on a frozen base: they start as nothing, they alone learn, they can be switched off, and their tensors are the same."""
 
 from __future__ import annotations
 
