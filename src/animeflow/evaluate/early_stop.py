@@ -70,7 +70,7 @@ class EarlyStop:
         if self.overfits:
             return (
                 f"the held-out loss was lowest at {best} images and is {100 * self.rise:.1f} % above that at {last}: "
-                "from there on the pictures were learned by heart"
+                "a sign that from there on the pictures were learned by heart"
             )
         if self.flat_from is not None:
             return (
