@@ -6,6 +6,7 @@ One small run over drawn pictures is shared by all tests here.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -129,3 +130,16 @@ def test_a_plan_writes_nothing(folder: Path, settings: dict[str, Any]) -> None:
     told = {row.name: row for row in plan_lora(folder / "nova", tiny=True, settings=elsewhere, trigger="novaa")}
     assert told["trigger"].value == "novaa" and told["trigger"].origin == "you"
     assert not (folder / "none").exists() and not (folder / "nowhere").exists()
+
+
+def test_the_page_runs_as_it_stands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second example of the page, which puts the parts together by hand; the first is the call that this file is about."""
+    page = (Path(__file__).parents[1] / "docs" / "lora.md").read_text(encoding="utf-8")
+    call, by_hand = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert "train_lora(" in call
+    monkeypatch.chdir(folder)
+    torch.manual_seed(0)
+    done: dict[str, Any] = {}
+    exec(compile(by_hand, "docs/lora.md", "exec"), done)
+    found = read_lora("by_hand.safetensors")
+    assert set(found.state) == set(done["state"]) and any(bool(each.up.any()) for each in found.state.values())

@@ -1,4 +1,4 @@
-"""Three real characters, each trained from a folder of her own through a real 16-channel autoencoder, from pictures to verified files."""
+"""Three real characters, each trained from her own folder through a real 16-channel autoencoder, from pictures to files."""
 
 from __future__ import annotations
 
