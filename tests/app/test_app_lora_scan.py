@@ -68,6 +68,8 @@ def test_the_catalogue_takes_what_the_scan_takes(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     fill(folder, 5)
     (folder / "cut.png").write_bytes((folder / "01.png").read_bytes()[:-40])
+    draw(folder / "00.mask.png", seed=90)
+    draw(folder / "masks" / "01.png", seed=91)
     found = scan(folder)
     catalogue = Catalogue(tmp_path / "catalogue")
     ingest(catalogue, FolderSource(folder), workers=0)

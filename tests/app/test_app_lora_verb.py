@@ -229,6 +229,34 @@ def test_a_picture_that_breaks_later_takes_its_set_away_again(pictures: Path, mo
     refused(lora("mio", "--tiny", "-y"), "the disk is gone", pictures)
 
 
+def test_a_run_of_other_pictures_is_another_run(here: Path) -> None:
+    from animeflow.app.verbs import catalogue
+
+    folder = fill(here / "mio", 4)
+    Image.new("RGB", (20, 20)).save(folder / "small.png")
+    first = chosen(folder)
+    catalogue.collect(dict(first.config))
+    assert chosen(folder).words == first.words  # the small picture is catalogued, and no surprise
+    fill(folder, 1, first=90)  # 00.png is another picture now
+    with pytest.raises(ConfigError, match="1 are gone, 1 are new") as caught:
+        chosen(folder)
+    assert f"name={first.config['name']}_2" in str(caught.value.do)
+    assert chosen(folder, f"name={first.config['name']}_2")
+
+
+def test_new_pictures_are_taken_in_until_a_run_has_begun(here: Path) -> None:
+    from animeflow.app.verbs import catalogue
+
+    folder = fill(here / "mio", 4)
+    first = chosen(folder)
+    catalogue.collect(dict(first.config))
+    fill(folder, 5)
+    assert len(chosen(folder).found.pictures) == 5
+    (here / first.config["run"] / "checkpoints").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="1 are new"):
+        chosen(folder)
+
+
 # -- what is printed ---------------------------------------------------------------------------------------------------
 
 

@@ -77,6 +77,11 @@ class Chosen:
         return self.config["text"]["concepts"]
 
     @property
+    def small(self) -> set[int]:
+        """Pictures that are whole and have no place in this run."""
+        return {each.uid for each in self.found.dropped if each.uid is not None}
+
+    @property
     def leads(self) -> list[tuple[str, str]]:
         """Trigger and class of every concept."""
         named = (self.concepts.get(group.name) or {} for group in self.found.concepts)

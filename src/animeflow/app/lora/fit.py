@@ -27,7 +27,7 @@ def fitting(found: Found, config: Mapping[str, Any]) -> tuple[Found, dict[Bucket
     kept, rejected = select(posts, bucket_plan(config), **node)
     refused = {each.path: each for each in rejected}
     small = tuple(
-        Dropped(seen.path, refused[str(seen.path)].reason, refused[str(seen.path)].detail)
+        Dropped(seen.path, refused[str(seen.path)].reason, refused[str(seen.path)].detail, seen.uid)
         for group in found.groups
         for seen in group.pictures
         if str(seen.path) in refused

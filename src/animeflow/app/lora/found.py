@@ -54,11 +54,12 @@ class Seen:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A file that will not be used, and why."""
+    """A file that will not be used, and why. `uid` is that of a whole picture, which only has no place in this run."""
 
     path: Path
     reason: str
     detail: str = ""
+    uid: int | None = None
 
 
 @dataclass(frozen=True)

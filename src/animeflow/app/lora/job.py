@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import ConfigError
+from ..wiring import Workspace
 from .base import find_base
 from .choose import Asked, Chosen, choose
 from .found import Found
@@ -30,6 +32,7 @@ def prepare(folder: Path, asked: Asked, *, on_found: Callable[[Found], None] | N
     chosen = choose(found, base, asked)
     require_enough(chosen.found, least=least)  # without those that are too small
     require_start(chosen.config)
+    require_same(chosen)
     return chosen
 
 
@@ -59,3 +62,37 @@ def require_start(config: Mapping[str, Any]) -> None:
             f"there is no LoRA at {path}", where="learn.start", do="give a .safetensors file, or leave it out"
         )
     read_lora(path, family=config["model"]["family"])
+
+
+def require_same(chosen: Chosen) -> None:
+    """A run that is there was begun with the pictures that are in the folder now.
+
+    Raises:
+        ConfigError: it was not, and going on would be neither run.
+    """
+    place = Workspace.of(chosen.config)
+    if not (place.catalogue / "catalogue.parquet").is_file():
+        return
+    from ...catalogue.table import Catalogue
+
+    known = {post.uid for post in Catalogue(place.catalogue).posts()}
+    now = {seen.uid for group in chosen.found.groups for seen in group.pictures}
+    now |= known & chosen.small  # too small for a bucket, so catalogued and not cut
+    gone, new = len(known - now), len(now - known)
+    # Without a checkpoint new pictures are just taken in; a picture that is gone would stay in the set.
+    if gone or (new and (place.run / "checkpoints").is_dir()):
+        changed = ", ".join([*([f"{gone} are gone"] if gone else []), *([f"{new} are new"] if new else [])])
+        name = chosen.config["name"]
+        raise ConfigError(
+            f"the pictures are not those that {name} was begun with: {changed}",
+            where=str(place.set),
+            why="going on would be neither run",
+            do=f"give this one a name of its own: name={_next(name, place.run)}; or delete {place.run} and {place.set}",
+        )
+
+
+def _next(name: str, run: Path) -> str:
+    """The first name behind `name` that no run has."""
+    stem, _, number = name.rpartition("_")
+    stem, first = (stem, int(number) + 1) if stem and number.isdigit() else (name, 2)
+    return next(f"{stem}_{i}" for i in count(first) if not (run.parent / f"{stem}_{i}").exists())
