@@ -100,7 +100,8 @@ def _use(record: Record) -> str:
         )
     for each in dialects.values():
         if each.get("example"):
-            text.append(str(each["example"]).replace("{file}", str(each.get("file"))))
+            base = (record.get("learn") or {}).get("base") or record.get("base") or "BASE"
+            text.append(str(each["example"]).replace("{file}", str(each.get("file"))).replace("{base}", str(base)))
     return "\n\n".join(text)
 
 

@@ -17,7 +17,7 @@ class Dialect(Protocol):
     name: str  # "kohya", "comfyui", "diffusers", "peft"
     readers: tuple[str, ...]  # programs that read it, for people
     place: str  # for the model card: where its files go, e.g. "`ComfyUI/models/loras`"
-    example: str  # for the model card: code that loads it, Markdown, `{file}` for its name; may be empty
+    example: str  # for the model card: code that loads it, Markdown, `{file}` and `{base}` for names; may be empty
 
     def write(self, state: LowRankState) -> dict[str, Tensor]:
         """The tensors of a file. Raises ConfigError for what this dialect has no words for."""

@@ -27,7 +27,7 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
 EXAMPLE = """```python
 from diffusers import StableDiffusion3Pipeline
 
-pipe = StableDiffusion3Pipeline.from_pretrained("stabilityai/stable-diffusion-3.5-medium")
+pipe = StableDiffusion3Pipeline.from_pretrained("{base}")  # the base as a diffusers folder
 pipe.load_lora_weights(".", weight_name="{file}")
 ```"""
 PEFT_EXAMPLE = """```python
