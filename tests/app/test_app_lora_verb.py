@@ -128,6 +128,10 @@ def test_pictures_too_small_are_left_out_before_anything_is_counted(here: Path) 
     assert {row.name: row.value for row in rows(found)}["left out for size"] == "3 too small"
     with pytest.raises(DataError, match="large enough"):
         chosen(fill(here / "tiny", 3, side=20))
+    fill(here / "most", 3, first=50, side=20)
+    fill(here / "most" / "deeper", 1, first=70)
+    with pytest.raises(DataError, match="one picture of most, and 3 that the sizes"):
+        chosen(here / "most")
 
 
 # -- the base ----------------------------------------------------------------------------------------------------------

@@ -63,6 +63,14 @@ def require_enough(found: Found, *, least: int = LEAST) -> None:
     for group in found.concepts:
         if len(group.pictures) < least:
             count = "one picture" if len(group.pictures) == 1 else f"{len(group.pictures)} pictures"
+            small = [each for each in found.dropped if each.uid is not None and each.path.is_relative_to(group.root)]
+            if small:
+                raise DataError(
+                    f"{count} of {group.title}, and {len(small)} that the sizes of this run do not take: {small[0].detail}",
+                    where=str(small[0].path),
+                    why="enlarged pictures teach blur",
+                    do="give larger ones, or allow more: data.shard.max_upscale=2, data.shard.min_side=64",
+                )
             raise DataError(
                 f"{count} of {group.title}",
                 where=str(group.root),
