@@ -118,3 +118,27 @@ def test_another_file_is_not_taken_for_an_average(tmp_path: Path) -> None:
 def test_widths_have_names_of_their_own() -> None:
     names = {averaged.place_of(Path("run"), width).name for width in (0.07, 0.0704, 0.071)}
     assert names == {"sigma_rel-0.070.safetensors", "sigma_rel-0.0704.safetensors", "sigma_rel-0.071.safetensors"}
+
+
+def test_an_earlier_state_is_the_average_that_it_had_then(tmp_path) -> None:
+    folder, module, half = tmp_path / "run", nn.Linear(24, 8), 2048
+    stored = PowerEMA(module, sigma_rels=(0.05, 0.10))
+    true = PowerEMA(module, sigma_rels=(0.08,))
+    snapshots = Snapshots(folder / "snapshots", Averages(snapshots=16), total_images=IMAGES)
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for seen in range(BATCH, IMAGES + 1, BATCH):
+            for p in module.parameters():
+                p.add_(torch.randn(p.shape, generator=draw))
+            stored.update(seen, BATCH)
+            snapshots.keep(seen, stored)
+            if seen <= half:
+                true.update(seen, BATCH)
+    ema.run(words(folder), sigma_rel=0.08, images=half)
+    tensors, made = averaged.read_average(folder / "ema" / f"sigma_rel-0.080-{half}.safetensors")
+    assert made["images_seen"] == half and all(each["images"] <= half for each in made["snapshots"])
+    for name, tensor in true.group(0.08).items():
+        assert (tensors[name] - tensor).norm() < 3e-3 * tensor.norm()
+    for images in (8, IMAGES + 8):
+        with pytest.raises(DataError, match="no average after"):
+            ema.run(words(folder), sigma_rel=0.08, images=images)

@@ -16,10 +16,11 @@ from ..model.tensor_file import read_metadata, read_tensors, write_tensors
 KEY = "animeflow.average"  # in the file's header: how the average was made, as JSON
 
 
-def place_of(run: Path, sigma_rel: float) -> Path:
-    """Where the average of this width of a run lies: three decimals, or as many as it takes."""
+def place_of(run: Path, sigma_rel: float, images: int | None = None) -> Path:
+    """Where the average of this width of a run lies: three decimals, or as many as it takes. `images`: where not at its end."""
     short = f"{sigma_rel:.3f}"
-    return run / "ema" / f"sigma_rel-{short if float(short) == sigma_rel else repr(sigma_rel)}.safetensors"
+    width = short if float(short) == sigma_rel else repr(sigma_rel)
+    return run / "ema" / f"sigma_rel-{width}{'' if images is None else f'-{images}'}.safetensors"
 
 
 def write_average(path: Path, tensors: Mapping[str, Tensor], made: Mapping[str, Any]) -> None:

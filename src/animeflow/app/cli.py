@@ -66,7 +66,9 @@ def execute(
     log.setup()
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading a part is told by our own lines
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # every model is a path here; a library must not go and look for one
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it wherever it is, and it tells of kernels it lacks
+    logging.getLogger("bitsandbytes").setLevel(
+        logging.ERROR
+    )  # peft imports it wherever it is, and it tells of kernels it lacks
     try:
         module = importlib.import_module(f"animeflow.app.verbs.{MODULES.get(verb, verb)}")
         code = module.run(words(overrides), **options)
@@ -167,7 +169,12 @@ def _options(verb: str) -> list[click.Parameter]:
         ]
     if verb == "ema":
         about = "Width of the average as a share of the run: 0.01 to 0.25."
-        return [click.Option(["--sigma-rel"], type=float, required=True, help=about), dry_run]
+        at = "After so many images of the run; at its end by default."
+        return [
+            click.Option(["--sigma-rel"], type=float, required=True, help=about),
+            click.Option(["--images"], type=int, help=at),
+            dry_run,
+        ]
     if verb == "plan":
         measure = "Run a few steps at full size on this machine and use their speed."
         return [click.Option(["--measure"], is_flag=True, help=measure), dry_run]
@@ -203,7 +210,10 @@ def _examples(verb: str) -> str:
             "animeflow import dataset.toml config.toml --out mine.words",
             "animeflow plan @mine.words",
         ],
-        "ema": ["animeflow ema name=toonworld --sigma-rel 0.07"],
+        "ema": [
+            "animeflow ema name=toonworld --sigma-rel 0.07",
+            "animeflow ema name=my_lora --sigma-rel 0.1 --images 1200",
+        ],
         "bench": [
             "animeflow bench reader",
             "animeflow bench step experiment=nekofantasia_0_1 --against stock --out step.json",

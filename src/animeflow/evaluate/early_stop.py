@@ -83,8 +83,8 @@ class EarlyStop:
         """What to do; empty where nothing is."""
         if self.overfits:
             return (
-                f"take an earlier state (animeflow ema ... at about {self.best_images:,} images), or train again with "
-                f"train.images={self.best_images}"
+                f"take the earlier state (animeflow ema name=RUN --sigma-rel 0.1 --images {self.best_images}, then export with "
+                f"export.weights=FILE), or train again with train.images={self.best_images}"
             )
         if self.flat_from is not None:
             return f"train.images={self.flat_from} would have done"

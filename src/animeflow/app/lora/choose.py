@@ -105,7 +105,7 @@ def choose(found: Found, base: Base, asked: Asked) -> Chosen:
             ours[key], reasons[key] = value, reason
     leads = _leads(found, before)
     if before["sample"]["prompts"] is None and leads:
-        ours["sample.prompts"] = situations.prompts(leads)
+        ours["sample.prompts"] = situations.prompts(leads, drawn=base.preset.endswith(TINY))
         reasons["sample.prompts"] = "four situations, and the class without the trigger"
     ours = unless_said(ours, said)
     words = [*first, *(word(key, value) for key, value in ours.items()), *said]

@@ -23,7 +23,7 @@ def tell(chosen: Chosen, done: Done) -> None:
         show.say(f"  {done.verified.verdict}", style="green")
     hint = early_stop.hint(done.run)
     if hint:
-        show.say(f"  {hint}")
+        show.say(f"  {hint.replace('name=RUN', 'name=' + str(chosen.config['name']))}")
     show.command(example(chosen), title="draw with it")
     trigger = chosen.leads[0][0]
     show.say(f"The word that calls it: {trigger}" if trigger else "It has no trigger: it acts on every prompt.")
@@ -64,8 +64,7 @@ def example(chosen: Chosen) -> str:
     """A command that draws with the run."""
     from .words import word
 
-    lead = ", ".join(filter(None, chosen.leads[0]))
-    words = [word("name", chosen.config["name"]), word("sample.prompts", [f"{lead}, smile, looking at viewer"])]
+    words = [word("name", chosen.config["name"]), word("sample.prompts", list(chosen.config["sample"]["prompts"][:1]))]
     return shlex.join(["animeflow", "sample", *words])
 
 

@@ -16,14 +16,14 @@ from ..wiring import Workspace, use_threads
 log = logging.getLogger(__name__)
 
 
-def run(overrides: Sequence[str], *, sigma_rel: float, dry_run: bool = False) -> None:
+def run(overrides: Sequence[str], *, sigma_rel: float, images: int | None = None, dry_run: bool = False) -> None:
     config = compose_run(overrides)
     use_threads(config["train"]["threads"])
-    make(config, sigma_rel=sigma_rel, dry_run=dry_run)
+    make(config, sigma_rel=sigma_rel, images=images, dry_run=dry_run)
 
 
-def make(config: dict[str, Any], *, sigma_rel: float, dry_run: bool = False) -> Path | None:
-    """The file with the average of this width at the newest snapshot; None for a dry run."""
+def make(config: dict[str, Any], *, sigma_rel: float, images: int | None = None, dry_run: bool = False) -> Path | None:
+    """The file with the average of this width after `images`, at the newest snapshot by default; None for a dry run."""
     from ...optim.posthoc import Profile, combine, fit
     from ...train import snapshots
 
@@ -31,11 +31,13 @@ def make(config: dict[str, Any], *, sigma_rel: float, dry_run: bool = False) -> 
     if not place.run.is_dir():
         raise DataError("there is no such run", where=str(place.run), do="give the name=... or run=... of one")
     stored = snapshots.kept(place.run / "snapshots")
+    if images is not None:
+        stored = _until(stored, images, where=str(place.run / "snapshots"))
     profiles = [each.profile for each in stored]
-    target = Profile(max(profile.images for profile in profiles), sigma_rel)
+    target = Profile(max(profile.images for profile in profiles) if images is None else images, sigma_rel)
     found = fit(profiles, target)
     _tell(profiles, target, found)
-    path = place_of(place.run, sigma_rel)
+    path = place_of(place.run, sigma_rel, images)
     if dry_run:
         log.info("would write %s", path)
         return None
@@ -55,6 +57,17 @@ def make(config: dict[str, Any], *, sigma_rel: float, dry_run: bool = False) -> 
     write_average(path, tensors, made)
     log.info("wrote %s", path)
     return path
+
+
+def _until(stored: Sequence[Any], images: int, *, where: str) -> list[Any]:
+    """The snapshots that had been made by then. Raises DataError where there is none, or the run was never that far."""
+    there = sorted({int(each.profile.images) for each in stored})
+    if not there[0] <= images <= there[-1]:
+        raise DataError(
+            f"no average after {images:,} images can be made", where=where,
+            why=f"the snapshots are of {there[0]:,} to {there[-1]:,} images", do="give --images between these",
+        )  # fmt: skip
+    return [each for each in stored if each.profile.images <= images]
 
 
 def _tell(profiles: Sequence[Any], target: Any, found: Any) -> None:
