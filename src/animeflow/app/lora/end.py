@@ -64,7 +64,9 @@ def example(chosen: Chosen) -> str:
     """A command that draws with the run."""
     from .words import word
 
-    words = [word("name", chosen.config["name"]), word("sample.prompts", list(chosen.config["sample"]["prompts"][:1]))]
+    given = chosen.config["sample"]["prompts"] or "1girl, smile"
+    prompt = given if isinstance(given, str) else given[0]
+    words = [word("name", chosen.config["name"]), word("sample.prompts", [prompt])]
     return shlex.join(["animeflow", "sample", *words])
 
 
