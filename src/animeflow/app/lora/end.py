@@ -24,9 +24,25 @@ def tell(chosen: Chosen, done: Done) -> None:
     hint = early_stop.hint(done.run)
     if hint:
         show.say(f"  {hint.replace('name=RUN', 'name=' + str(chosen.config['name']))}")
+    measured = identity(done.run)
+    if measured:
+        show.say(f"  {measured}")
     show.command(example(chosen), title="draw with it")
     trigger = chosen.leads[0][0]
     show.say(f"The word that calls it: {trigger}" if trigger else "It has no trigger: it acts on every prompt.")
+
+
+def identity(run: Path) -> str | None:
+    """Whether it drew whom it was taught, where that can be read from pictures: of a guest of the drawn world."""
+    path = run / "identity.json"
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    before, after = found["before"]["identity"], found["after"]["identity"]
+    return (
+        f"who she is was read right from {100 * after:.1f} % of her attributes ({100 * before:.1f} % before); "
+        f"ordinary prompts lost {100 * found['lost']:.1f} points"
+    )
 
 
 def paths(chosen: Chosen, done: Done) -> Iterator[tuple[str, str]]:
