@@ -16,7 +16,7 @@ ABOUT = """Train a LoRA from a folder of pictures, or work on LoRA files.
 
 \b
 Three steps to a character:
-  pip install animeflow
+  pip install .                  (in a checkout)
   animeflow doctor
   animeflow lora my_character --base models/stable-diffusion-3.5-medium
 
