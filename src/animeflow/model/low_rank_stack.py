@@ -84,13 +84,11 @@ def _own(whole: LowRank, block: Tensor, mine: Tensor) -> LowRank | None:
 
 def _owners(used: Tensor) -> Tensor:
     """Which part each rank belongs to, where none belongs to two. A rank that B does not use yet goes where an even division puts
-    it, or else with its neighbour."""
+    it, or else with its neighbour; all of a B that is zero as evenly as they go."""
     count, rank = used.shape
-    if rank % count == 0:
-        even = torch.arange(rank) // (rank // count)
-        if not used[torch.arange(count)[:, None] != even].any():
-            return even
-    owner, taken = used.int().argmax(dim=0), used.any(dim=0)
+    even, owner, taken = torch.arange(rank) * count // rank, used.int().argmax(dim=0), used.any(dim=0)
+    if not taken.any() or (rank % count == 0 and not used[torch.arange(count)[:, None] != even].any()):
+        return even
     last = int(owner[taken][0])
     for column in range(rank):
         last = int(owner[column]) if taken[column] else last
