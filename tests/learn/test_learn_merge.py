@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from animeflow.core.errors import ConfigError, DataError
-from animeflow.learn.merge import Weighted, joined, merged
+from animeflow.learn.merge import Weighted, changes, joined, merged
 from animeflow.model.low_rank import LowRank
 
 
@@ -60,6 +60,21 @@ def test_a_dora_at_full_weight_has_the_lengths_it_learned():
     result = merged({name: tensor.double() for name, tensor in base().items()}, [one])
     lengths = torch.linalg.vector_norm(result["a.weight"], dim=1)
     torch.testing.assert_close(lengths, one.state["a"].magnitude.double(), rtol=1e-10, atol=1e-12)
+
+
+def test_changes_of_one_layer_are_measured_against_its_own_weight():
+    """DoRA among them: each part's change is that of the part alone, so the order is nothing, and 0 nothing at all."""
+    weights = base()
+    one, two = part("one", 0.7, seed=1, dora=True), part("two", -0.4, seed=2)
+    for layer in ("a", "b"):
+        weight = weights[f"{layer}.weight"].bfloat16()
+        additions = [(each.state[layer], each.weight) for each in (one, two)]
+        found = changes(weight, additions)
+        alone = [strength * (addition.applied(weight) - weight.double()) for addition, strength in additions]
+        assert found.dtype == torch.float64 and found.shape == weight.shape
+        torch.testing.assert_close(found, sum(alone), rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(found, changes(weight, additions[::-1]), rtol=1e-12, atol=1e-12)
+        assert not changes(weight, [(addition, 0.0) for addition, _ in additions]).any()
 
 
 def test_ranks_side_by_side_add_the_same():

@@ -34,12 +34,19 @@ def merged(weights: Mapping[str, Tensor], parts: Sequence[Weighted]) -> dict[str
     result = dict(weights)
     for layer in dict.fromkeys(layer for part in parts if part.weight for layer in part.state):
         weight = weights[f"{layer}.weight"]
-        total = weight.double()
-        for part in parts:
-            if part.weight and layer in part.state:
-                total = total + part.weight * _change(part.state[layer], weight)
-        result[f"{layer}.weight"] = total.to(weight.dtype)
+        here = [(part.state[layer], part.weight) for part in parts if layer in part.state]
+        result[f"{layer}.weight"] = (weight.double() + changes(weight, here)).to(weight.dtype)
     return result
+
+
+def changes(weight: Tensor, additions: Sequence[tuple[LowRank, float]]) -> Tensor:
+    """What several additions, each so many times, change of one layer's weight, float64 in its shape and on its device. Each is
+    measured against `weight` itself, so their order does not matter, lengths of DoRA included."""
+    total = torch.zeros_like(weight, dtype=torch.float64)
+    for addition, strength in additions:
+        if strength:
+            total += strength * _change(addition, weight)
+    return total
 
 
 def joined(parts: Sequence[Weighted]) -> dict[str, LowRank]:
