@@ -42,7 +42,8 @@ def run(
         "train.checkpoint_every_images=8",
         "train.samples.every_images=16", "train.validate.every_images=16", "sample.prompts=['nova, 1girl, smile']",
         "sample.steps=2", "evaluate.steps=2", "export.dtype=fp32", f"export.dialects=[{','.join(DIALECTS)}]",
-        "~optim.schedule.decay_share", "~optim.schedule.final", "optim.schedule.kind=constant", "optim.schedule.warmup_images=4",
+        "~optim.schedule.decay_share=0.3", "~optim.schedule.final=0.0", "optim.schedule.kind=constant",
+        "optim.schedule.warmup_images=4",
     ]  # fmt: skip
     for verb in ("catalogue", "shard", "cache"):
         animeflow(verb, *words)
@@ -89,11 +90,11 @@ def test_the_file_on_the_base_draws_what_the_run_draws(run, animeflow: Callable[
         if word.startswith(("experiment", "set=", "run=", "model", "sample", "name", "train.threads"))
     ]
     animeflow("sample", *placed, f"sample.source={tiny_base(words[0].split('=')[1].split('_')[0])}",
-              f"sample.loras=['{lora}']", f"sample.out={folder}/added")  # fmt: skip
+              f"sample.loras={lora}", f"sample.out={folder}/added")  # fmt: skip
     ours, theirs = (folder / "run" / "pictures" / "000_0.png", folder / "added" / "000_0.png")
     a, b = (decode(path.read_bytes()).pixels.astype(int) for path in (ours, theirs))
     assert np.abs(a - b).max() <= 1
-    assert read_recipe(theirs)["weights"]["loras"] == {"nova.safetensors": 1.0}
+    assert read_recipe(theirs)["weights"]["loras"][0]["file"] == "nova.safetensors"
     animeflow("sample", *placed, f"sample.source={tiny_base(words[0].split('=')[1].split('_')[0])}",
               f"sample.out={folder}/plain")  # fmt: skip
     plain = decode((folder / "plain" / "000_0.png").read_bytes()).pixels.astype(int)
@@ -111,3 +112,44 @@ def test_a_base_that_changed_is_refused(run, animeflow: Callable[..., str], tmp_
     moved = [word for word in words if not word.startswith("model.weights")]
     text = animeflow("export", *moved, "train.images=32", f"model.weights={other}", code=2)
     assert "not the one that this LoRA was trained on" in text
+
+
+@pytest.mark.parametrize("held", ["bf16", "nf4"])
+def test_a_base_in_fewer_bits_trains_goes_on_and_draws(run, held: str, animeflow: Callable[..., str]) -> None:
+    folder, words = run
+    words = [*words, "train.precision=bf16", f"learn.base_dtype={held}", "learn.dropout=0.1", "sample.prompts=[nova]"]
+    for name, stops in (("cut", (16, 24)), ("whole", (24,))):
+        for images in stops:
+            animeflow(
+                "train", *words, f"run={folder}/{held}_{name}", f"train.images={images}", "train.samples.every_images=0"
+            )
+    cut, whole = (
+        checkpoint.load(checkpoint.newest(folder / f"{held}_{name}" / "checkpoints"), ["learner"])[0]["learner"]
+        for name in ("cut", "whole")
+    )
+    assert all(torch.equal(cut[name], tensor) for name, tensor in whole.items())
+    words += [f"run={folder}/{held}_whole", "train.images=24"]
+    animeflow("sample", *words)
+    picture = decode((folder / f"{held}_whole" / "pictures" / "000_0.png").read_bytes()).pixels
+    assert picture.std() > 5
+    text = animeflow("export", *words, "learn.alpha=4", code=2)
+    assert "learn.alpha" in text
+
+
+def test_it_goes_on_from_its_own_copy_of_the_file_it_began_with(
+    run, animeflow: Callable[..., str], tmp_path: Path
+) -> None:
+    folder, words = run
+    start, place = tmp_path / "start.safetensors", f"run={tmp_path}/run"
+    shutil.copy(folder / "run" / "export" / "nova.safetensors", start)
+    before = read_lora(start).state
+    words = [*words, f"learn.start={start}", place, "train.samples.every_images=0"]
+    animeflow("train", *words, "train.images=8")
+    start.unlink()
+    animeflow("train", *words, "train.images=16")
+    animeflow("export", *words, "train.images=16")
+    after = read_lora(tmp_path / "run" / "export" / "nova.safetensors").state
+    assert after.keys() == before.keys()
+    name = max(before, key=lambda each: float(before[each].delta().norm()))
+    moved = (after[name].delta() - before[name].delta()).norm() / before[name].delta().norm()
+    assert 0 < moved < 1, "it began anew"

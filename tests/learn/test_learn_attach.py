@@ -8,6 +8,7 @@ from lora_networks import FAMILIES, small, stir, velocity
 
 from animeflow.core.errors import ConfigError, DataError
 from animeflow.learn import attach
+from animeflow.learn.merge import Weighted
 from animeflow.learn.settings import LoraSettings
 from animeflow.learn.state import add_to, load_lora_state, lora_state
 
@@ -88,7 +89,7 @@ def test_its_tensors_added_to_the_weights_are_the_same_network(family, dora: boo
     attach.attach(family, backbone, settings(dora=dora, alpha=1.5, ranks={"*to_q": 5}), seed=0)
     stir(backbone)
     state, plain = lora_state(backbone, family), small(family.name)
-    add_to(plain.backbone(), plain, state)
+    add_to(plain.backbone(), plain, [Weighted("a", state)])
     torch.testing.assert_close(velocity(plain), velocity(family), rtol=1e-5, atol=1e-5)
     assert {addition.rank for addition in state.values()} == {3, 5}
 
@@ -99,8 +100,8 @@ def test_half_the_weight_is_half_the_way(family) -> None:
     stir(backbone)
     state = lora_state(backbone, family)
     base, half, whole = small(family.name), small(family.name), small(family.name)
-    add_to(half.backbone(), half, state, weight=0.5)
-    add_to(whole.backbone(), whole, state)
+    add_to(half.backbone(), half, [Weighted("a", state, 0.5)])
+    add_to(whole.backbone(), whole, [Weighted("a", state, 0.5), Weighted("b", state, 0.5)])
     for (name, a), b, c in zip(
         base.backbone().named_parameters(), half.backbone().parameters(), whole.backbone().parameters(), strict=True
     ):
@@ -138,7 +139,7 @@ def test_other_layers_or_ranks_are_refused_before_anything_is_written(family) ->
         with pytest.raises(DataError):
             load_lora_state(family.backbone(), family, bad)
     with pytest.raises(DataError, match="layers unknown"):
-        add_to(family.backbone(), family, {**state, "what": state[name]})
+        add_to(family.backbone(), family, [Weighted("a", {**state, "what": state[name]})])
     assert torch.equal(velocity(family), before)
 
 

@@ -124,8 +124,20 @@ def _composes(words: Sequence[str]) -> bool:
 
 def _opened(override: str) -> str:
     """Hydra adds a key to a map only behind `++`; in the maps of `OPEN` a key is a value like any other."""
-    key = override.partition("=")[0]
+    key, _, value = override.partition("=")
+    if key == "sample.loras":
+        return f"{key}={_files(value)}"
     return f"++{override}" if key in OPEN or key.startswith(tuple(f"{name}." for name in OPEN)) else override
+
+
+def _files(value: str) -> str:
+    """`FILE=0.8`, or a list of such, in Hydra's quotes, which nobody types: a path may hold what is grammar to Hydra."""
+    inner = value.strip().removeprefix("[").removesuffix("]")
+    names = [name.strip() for name in inner.split(",") if name.strip()]
+    quoted = (
+        name if name[0] in "'\"" else "'{}'".format(name.replace("\\", "\\\\").replace("'", "\\'")) for name in names
+    )
+    return f"[{','.join(quoted)}]"
 
 
 def choices(folder: Path, group: str) -> list[str]:

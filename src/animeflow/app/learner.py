@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core import files
 from ..core.errors import ConfigError, did_you_mean
 from .build import build
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KINDS = ("everything", "lora")
+OTHERS = ("vae", "text_encoder")  # of a diffusers folder: parts that have fingerprints of their own
 Config = Mapping[str, Any]
 
 
@@ -79,9 +82,7 @@ def add(config: Config, fam: Any, backbone: Any) -> None:
     _require_simple(config)
     start = None
     if settings.start is not None:
-        from ..learn.files import read_lora
-
-        start = read_lora(settings.start, family=fam.name).state
+        start = _start(config, fam.name)
         settings = attach.continued(settings, start)
     if settings.base_dtype in ("int8", "nf4"):
         from ..model.low_bit import quantise
@@ -100,6 +101,47 @@ def add(config: Config, fam: Any, backbone: Any) -> None:
         log.info("going on from %s", settings.start)
 
 
+def _start(config: Config, family: str) -> Any:
+    """What the run goes on from."""
+    from ..learn.files import read_lora
+    from .loras import tell_text_keys
+
+    found = read_lora(start_file(config), family=family)
+    tell_text_keys(found)
+    return found.state
+
+
+def start_file(config: Config) -> Path:
+    """The LoRA that a run goes on from: its own copy, once it has begun, since it is asked for at every resume and export."""
+    given, kept = Path(config["learn"]["start"]), Path(config["run"]) / "start"
+    own = kept if kept.is_dir() else kept.with_suffix(".safetensors")
+    begun = any((Path(config["run"]) / "checkpoints").glob("[0-9]*"))
+    return own if begun and own.exists() else given
+
+
+def start_identity(config: Config) -> str | None:
+    """A hash of what the run goes on from; None where it begins at nothing."""
+    from .loras import content
+
+    return None if config["learn"].get("start") is None else content(start_file(config))
+
+
+def keep_start(config: Config) -> None:
+    """Copy what the run goes on from into its folder, whole or not at all."""
+    start = config["learn"].get("start") if (config.get("learn") or {}).get("kind") == "lora" else None
+    if start is None or start_file(config) != Path(start):
+        return
+    kept = Path(config["run"]) / "start"
+    shutil.rmtree(kept, ignore_errors=True)  # of a run that never came to a checkpoint
+    kept.with_suffix(".safetensors").unlink(missing_ok=True)
+    if Path(start).is_dir():
+        with files.atomic_folder(kept) as folder:
+            shutil.copytree(start, folder, dirs_exist_ok=True)
+    else:
+        with files.atomic_path(kept.with_suffix(".safetensors")) as temporary:
+            shutil.copyfile(start, temporary)
+
+
 def planned(config: Config, fam: Any) -> dict[str, Any] | None:
     """What a plan says about the additions, with nothing built: None where everything learns."""
     from ..learn import attach
@@ -108,9 +150,7 @@ def planned(config: Config, fam: Any) -> dict[str, Any] | None:
     if settings is None:
         return None
     if settings.start is not None:
-        from ..learn.files import read_lora
-
-        settings = attach.continued(settings, read_lora(settings.start, family=fam.name).state)
+        settings = attach.continued(settings, _start(config, fam.name))
     found = attach.numbers(fam, fam.outline(), settings)
     return {"parameters": sum(found.values())} | _facts(config, settings, list(found))
 
@@ -163,8 +203,8 @@ def base_identity(config: Config) -> str | None:
     path = Path(at.get("weights") or weights)
     if path.is_file():
         return hash_files([path])
-    inner = path / "transformer" if (path / "transformer").is_dir() else path
-    return hash_files(sorted(inner.rglob("*.safetensors")))
+    parts = (file for file in path.rglob("*.safetensors") if not file.relative_to(path).parts[0].startswith(OTHERS))
+    return hash_files(sorted(parts))
 
 
 def _require_simple(config: Config) -> None:

@@ -28,16 +28,35 @@ def parse(word: str, *, where: str = "sample.loras") -> tuple[Path, float]:
     return path, weight
 
 
-def add_loras(fam: Any, words: Sequence[str]) -> dict[str, float]:
-    """Add every file to the family's backbone, in place. Returns name -> weight, for the recipe of a picture."""
+def add_loras(fam: Any, words: Sequence[str]) -> list[dict[str, Any]]:
+    """Add every file to the family's backbone, in place. Returns what they are, for the recipe of a picture."""
     from ..learn.files import read_lora
+    from ..learn.merge import Weighted
     from ..learn.state import add_to
 
-    added: dict[str, float] = {}
+    parts, told = [], []
     for word in [words] if isinstance(words, str) else words:
         path, weight = parse(str(word))
         found = read_lora(path, family=fam.name)
-        add_to(fam.backbone(), fam, found.state, weight=weight)
-        added[path.name] = weight
+        tell_text_keys(found)
+        parts.append(Weighted(path.name, found.state, weight))
+        told.append({"file": path.name, "weight": weight, "sha256": content(path)})
         log.info("added %s (%s, %d layers) at %g", path.name, found.dialect, len(found.state), weight)
-    return added
+    add_to(fam.backbone(), fam, parts)
+    return told
+
+
+def tell_text_keys(found: Any) -> None:
+    """Warn of what a file has for text encoders, which are frozen here."""
+    if found.text_encoder_keys:
+        log.warning(
+            "%s: its %d keys for text encoders are left out, %s first",
+            found.path.name, len(found.text_encoder_keys), found.text_encoder_keys[0],
+        )  # fmt: skip
+
+
+def content(path: Path) -> str:
+    """Hash of a file, or of a folder's files."""
+    from ..model.weights import hash_files
+
+    return hash_files([path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file()))

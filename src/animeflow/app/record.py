@@ -64,7 +64,7 @@ def record_of(config: Mapping[str, Any], trainer: Any, fam: Any, steps: Any, ass
         "optimizer": {"name": optimizer.pop("kind"), **optimizer},
         "schedule": dict(config["optim"]["schedule"]),
         "flow": {"recipe": config["recipe"]["kind"], **flat({k: v for k, v in config["recipe"].items() if k != "kind"})},
-        "precision": "float32" if config["train"]["precision"] == "fp32" else "bf16 autocast over float32 weights",
+        "precision": _precision(config),
         "ema": {"sigma_rel": config["train"]["ema"]["use"], "exported": config["export"]["weights"] != "trained"},
         "parts": {"codec": described["codec"], "text": described["text"]},
         "text_encoder": "frozen",
@@ -73,7 +73,7 @@ def record_of(config: Mapping[str, Any], trainer: Any, fam: Any, steps: Any, ass
         "hardware": _hardware(trainer.device.type, trainer.parallel.world),
         "seconds": seconds,
         "device_hours": round(seconds * trainer.parallel.world / 3600, 4),
-        "data": _data_record(place, buckets, manifest) | _caption_record(assemble),
+        "data": _data_record(place, buckets, manifest) | _caption_record(assemble) | _repeats(config),
         "caption_policy": dict(config["text"]),
         "prompts": [_as_caption(config, prompt) for prompt in example_prompts(config, 3)],
         "sampling": sampling_of(config, fam),
@@ -82,8 +82,31 @@ def record_of(config: Mapping[str, Any], trainer: Any, fam: Any, steps: Any, ass
         "config_hash": files.sha256(files.canonical(dict(config)))[:32],
         "peak_memory_gib": round(_peak_memory(trainer.device.type), 2),
         "skipped_steps": done.skipped_steps,
-        "parameters": sum(p.numel() for p in trainer.learner.parameters()),
+        "parameters": numbers(trainer.learner),
     }  # fmt: skip
+
+
+def _precision(config: Mapping[str, Any]) -> str:
+    learn = config.get("learn") or {}
+    held = {"bf16": "bf16", "int8": "int8", "nf4": "nf4"}.get(str(learn.get("base_dtype")), "float32")
+    weights = f"a base in {held} and float32 additions" if learn.get("kind") == "lora" else "float32 weights"
+    if config["train"]["precision"] == "fp32":
+        return "float32" if "base" not in weights or held == "float32" else f"float32 over {weights}"
+    return f"bf16 autocast over {weights}"
+
+
+def _repeats(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How often the pictures of each concept come in an epoch, where concepts are named."""
+    named = (config["text"].get("concepts") or {}).keys()
+    said = config["data"]["loader"].get("repeats") or {}
+    return {"repeats": {name: said.get(name, 1) for name in named}} if named else {}
+
+
+def numbers(network: Any) -> int:
+    """Weights of a network, those in 8 or 4 bits among them, which are no parameters."""
+    from ..model.low_bit import low_bit_weights
+
+    return sum(parameter.numel() for parameter in network.parameters()) + low_bit_weights(network)
 
 
 def sampling_of(config: Mapping[str, Any], fam: Any) -> dict[str, Any]:

@@ -80,4 +80,11 @@ def require_source(source: str) -> Path:
     path = Path(source)
     if not path.exists():
         raise ConfigError(f"{path} does not exist", where="sample.source", do="give 'run', or the path of an export")
+    manifest = path / "manifest.json"
+    if manifest.is_file() and read_json(manifest).get("kind") == "lora":
+        raise ConfigError(
+            "this export is a LoRA, which adds to a base and draws nothing alone",
+            where=f"sample.source={path}",
+            do="give the base, and the file as sample.loras: animeflow sample sample.source=BASE sample.loras=FILE",
+        )
     return path

@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConfigError, DataError
+from ..evaluate.run_folder import flat
 from ..model import registry
 from .averaged import read_average
 from .check import KINDS, require_weights
 from .learner import base_identity, learner
 from .source import Export, require_source
 from .wiring import Workspace, family
+
+FREE_TO_CHANGE = (
+    "learn.base_dtype",
+    "learn.start",
+    "learn.dropout",
+)  # how the base is kept, and what is known by its hash
 
 
 def _averages(path: Path, wanted: Collection[str]) -> tuple[dict[str, Any], int]:
@@ -58,6 +65,7 @@ def trained_family(config: Mapping[str, Any], *, which: str = "ema") -> tuple[An
     elif which not in KINDS:
         averages, seen = _averages(Path(which), tensors[state["average"]])
         weights |= averages
+    _require_same_additions(config, state["identity"])
     learns = learner(config, fam)
     expected = learns.module.state_dict()
     if learns.on_base:
@@ -66,6 +74,22 @@ def trained_family(config: Mapping[str, Any], *, which: str = "ema") -> tuple[An
     check_state(expected, weights, where=str(Workspace.of(config).run))
     learns.module.load_state_dict(weights, strict=not learns.on_base)
     return fam, seen
+
+
+def _require_same_additions(config: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """The scale of additions is no tensor: another `learn.alpha` would export another LoRA than was trained."""
+    node = flat(dict(config)) if identity.get("learn.kind") == "lora" else {}
+    ours = {key: value for key, value in node.items() if key.startswith("learn.") and key not in FREE_TO_CHANGE}
+    saved = {key: value for key, value in identity.items() if key.startswith("learn.") and key not in FREE_TO_CHANGE}
+    different = (
+        sorted(key for key in {*ours, *saved} if (ours.get(key) or None) != (saved.get(key) or None)) if node else []
+    )
+    if different:
+        raise ConfigError(
+            f"this run's additions were trained with {different[0]}={saved.get(different[0])}, not {ours.get(different[0])}",
+            where=different[0],
+            do="leave it out; 'animeflow lora merge FILE=0.5' scales a finished file, 'lora resize' gives it another rank",
+        )
 
 
 def _require_same_base(config: Mapping[str, Any], identity: Mapping[str, Any]) -> None:

@@ -242,12 +242,13 @@ def captions(config: Config) -> Any:
     concepts = concepts_of(node.pop("concepts", None))
     source = config["catalogue"]["source"]
     for name in concepts:  # a name that no picture has would leave the trigger out of every caption, without a word
-        known = list(source["concepts"]) if source["kind"] == "concepts" else [name]
-        if name not in known:
+        kind = source["kind"]
+        known = list(source["concepts"]) if kind == "concepts" else [str(source.get("name", kind))]
+        if name not in known and not name.startswith(f"{kind}/"):  # a download says the site too
             raise ConfigError(
                 f"no pictures are called '{name}'{did_you_mean(name, known)}",
                 where="text.concepts",
-                do=f"known in catalogue.source.concepts: {', '.join(known)}",
+                do=f"known in catalogue.source: {', '.join(known)}",
             )
     return build(CaptionPolicy, node, where="text", concepts=concepts)
 

@@ -166,7 +166,15 @@ def numbers(family: Family, outline: nn.Module, settings: LoraSettings) -> dict[
 
 
 def continued(settings: LoraSettings, state: LowRankState) -> LoraSettings:
-    """Settings whose layers, ranks and scales are those of a file that is gone on from."""
+    """Settings whose layers, ranks and scales are those of a file that is gone on from. Raises ConfigError for one of two kinds."""
+    lengths = [addition.magnitude is not None for addition in state.values()]
+    if any(lengths) and not all(lengths):
+        raise ConfigError(
+            f"{sum(lengths)} of its {len(state)} layers have lengths of DoRA and the others have none",
+            where="learn.start",
+            why="additions of one run are of one kind",
+            do="merge it into the base ('animeflow lora merge') and go on from there",
+        )
     return replace(
         settings,
         targets=tuple(state),

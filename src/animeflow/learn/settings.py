@@ -25,7 +25,8 @@ class LoraSettings:
         ranks, alphas: of layers by pattern; the first that fits counts. A rank of 0 leaves a layer out.
         rslora: scale by alpha / sqrt(rank) (arXiv 2312.03732).
         dora: learn the length of every row apart (arXiv 2402.09353): slower, for small sets.
-        dropout: of what goes into the addition.
+        dropout: of what goes into the addition. Drawn by step, process and micro-batch: a resumed run draws the same, another
+            number of processes does not.
         start: a LoRA file of any dialect to go on from; its layers and ranks then count.
         base_dtype: of the frozen weights in the blocks. "int8" and "nf4" are for small cards.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,10 +10,12 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from ..core.errors import DataError
+from ..core.errors import ConfigError, DataError
+from ..model.low_bit import is_low_bit
 from ..model.low_rank import LowRank, LowRankState
 from ..model.protocol import Family
 from .attach import NAME, lora_modules
+from .merge import Weighted, changes
 
 
 def lora_state(backbone: nn.Module, family: Family) -> dict[str, LowRank]:
@@ -67,25 +70,35 @@ def _whole(tensor: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def add_to(backbone: nn.Module, family: Family, state: LowRankState, *, weight: float = 1.0) -> None:
-    """Add `weight` times the changes to the weights of `backbone`, in place: for pictures, not for training.
+def add_to(backbone: nn.Module, family: Family, parts: Sequence[Weighted]) -> None:
+    """Add LoRAs to the weights of `backbone`, each by its weight, in place: for pictures, not for training. Their order is of no
+    account: each changes the base.
 
     Raises:
         DataError: the network lacks a layer, or one has another shape; nothing has been added then.
+        ConfigError: the weights are in 8 or 4 bits.
     """
     layers = family.lora_layers(backbone)
-    unknown = sorted(name for name in state if name not in layers)
-    modules = {name: _base(backbone.get_submodule(layers[name])) for name in state if name in layers}
-    wide = sorted(name for name, module in modules.items() if state[name].delta().shape != module.weight.shape)
+    unknown = sorted({name for part in parts for name in part.state if name not in layers})
+    modules = {
+        name: _base(backbone.get_submodule(layers[name])) for part in parts for name in part.state if name in layers
+    }
+    low = [name for name, module in modules.items() if is_low_bit(module)]
+    wide = sorted({name for part in parts for name, each in part.state.items() if name in modules and not low
+                   and (each.up.shape[0], *each.down.shape[1:]) != tuple(modules[name].weight.shape)})  # fmt: skip
     if unknown or wide:
         raise DataError(
             f"this LoRA is of another network: {len(unknown)} layers unknown {unknown[:3]}, "
             f"{len(wide)} of another shape {wide[:3]}",
             do="use it with the base it was trained on; 'animeflow lora check FILE --base PATH' tells more",
         )
+    if low:
+        raise ConfigError(
+            "nothing can be added to a base in 8 or 4 bits", where="learn.base_dtype", do="set learn.base_dtype=bf16"
+        )
     for name, module in modules.items():
-        changed = state[name].applied(module.weight)
-        module.weight.copy_(torch.lerp(module.weight.double(), changed, weight))
+        added = [(part.state[name], part.weight) for part in parts if name in part.state]
+        module.weight.copy_(module.weight.double() + changes(module.weight, added))
 
 
 def _base(module: nn.Module) -> Any:

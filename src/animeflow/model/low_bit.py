@@ -165,3 +165,13 @@ def _decoded(codes: Tensor, scales: Tensor, pairs: Tensor, kind: str, shape: Sha
 
 
 ENCODE: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {"int8": _to_int8, "nf4": _to_nf4}
+
+
+def is_low_bit(module: nn.Module) -> bool:
+    """Whether this layer's weight is codes."""
+    return isinstance(module, LowBitLinear)
+
+
+def low_bit_weights(network: nn.Module) -> int:
+    """Weights that are codes, and so no parameters."""
+    return sum(m.in_features * m.out_features for m in network.modules() if isinstance(m, LowBitLinear))

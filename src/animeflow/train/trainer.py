@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ..core import seed as keyed
 from ..core.batch import Batch
 from ..optim import groups
 from ..optim.power_ema import PowerEMA
@@ -131,6 +132,7 @@ class Trainer:
         self._wishes: set[str] = set()
         self._norm = self._no_norm = torch.full((), float("nan"), dtype=torch.float64, device=self.device)
         self._factor, self._clock = 0.0, 0.0
+        self._drops = any(isinstance(part, nn.Dropout) and part.p > 0 for part in self.learner.modules())
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -231,6 +233,8 @@ class Trainer:
         reports: list[LossReport] = []
         for phase in self.recipe.phases():
             for i, batch in enumerate(micro_batches):
+                if self._drops:  # torch's dropout draws from a state that no checkpoint has
+                    torch.manual_seed(keyed.key("dropout", self.progress.step, self.parallel.rank, i))
                 with self.parallel.accumulating(phase.learner, last=i == len(micro_batches) - 1):
                     with self.books.own_work():
                         report = phase.loss(batch)

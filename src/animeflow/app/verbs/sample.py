@@ -60,7 +60,8 @@ def picture(config: dict[str, Any], *, dry_run: bool = False, given: Collection[
     with progress("pictures", len(prompts) * len(node["seeds"])) as advance:
         samples = generate(
             fam, _with_positive(prompts, node, fam), height=height, width=width, seeds=node["seeds"], weights=weights,
-            batch_size=node["batch_size"], device=_device(config), progress=advance, **sampling_options(node, fam.defaults),
+            batch_size=node["batch_size"], device=_device(config), autocast=_autocast(fam.backbone()), progress=advance,
+            **sampling_options(node, fam.defaults),
         )  # fmt: skip
     seconds = time.perf_counter() - started
     number = len(node["seeds"])
@@ -100,6 +101,13 @@ def _with_positive(prompts: Sequence[str], node: Mapping[str, Any], family: Fami
     """Prompts with `sample.positive` before them."""
     before = positive(node, family.defaults)
     return [", ".join(part for part in (before, prompt) if part) for prompt in prompts]
+
+
+def _autocast(backbone: Any) -> Any:
+    """bfloat16 where a part of the weights is stored in it, as the base of a LoRA is: the others are float32."""
+    import torch
+
+    return torch.bfloat16 if any(p.dtype == torch.bfloat16 for p in backbone.parameters()) else None
 
 
 def _device(config: dict[str, Any]) -> str:

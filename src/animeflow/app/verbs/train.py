@@ -13,7 +13,7 @@ from ...core.errors import ConfigError, DataError
 from ...core.log import is_main_process
 from ..check import check_values, require_rates
 from ..compose import compose, flat
-from ..learner import base_identity, learner
+from ..learner import base_identity, keep_start, learner, start_identity
 from ..prompts import example_prompts, has_emphasis, sample_size
 from ..record import RecordKeeper
 from ..wiring import (
@@ -115,7 +115,7 @@ def _trainer(config: dict[str, Any], *, fam: Any, overrides: Sequence[str]) -> A
         hooks=[*_hooks(config, fam, calm, steps.micro_batch), RecordKeeper(config, fam, steps, calm, learns.facts)],
         identity=_identity(config)
         | {"cache": calm.index.hash, "codec": codec, "text tower": tower.fingerprint}
-        | ({"base": base_identity(config)} if learns.on_base else {}),
+        | ({"base": base_identity(config), "start": start_identity(config)} if learns.on_base else {}),
         flops=_flops(config, fam, over_base=learns.on_base),
         peak_flops=_peak(),
         speed=_speed(settings, fam, calm.index.buckets("train"), steps.micro_batch),
@@ -127,6 +127,7 @@ def _trainer(config: dict[str, Any], *, fam: Any, overrides: Sequence[str]) -> A
         resumed = False
         trainer.start_anew()
     if is_main_process():  # after a run of other settings has refused to go on
+        keep_start(config)
         files.write_json(place.run / "config.json", config)
         files.write_json(place.run / "command.json", list(overrides))
     log.info(
@@ -224,9 +225,10 @@ def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     prior = config["recipe"].get("prior") or {}
     if prior.get("kind", "none") == "none":
         later["recipe.prior.weight"] = prior.get("weight")
-    without = ("learn.",) if everything else ("model.weights",)  # the base of a LoRA is known by its hash
+    without = ("learn.",) if everything else ("model.weights", "learn.start")  # known by their hashes
     return {
-        key: value
+        # Nothing and absent are the same to a resume; a nothing that is another choice than the default is told in words.
+        key: value if value or key not in later else str(value)
         for key, value in flat(dict(config)).items()
         if value != {}
         and (key.startswith(bound) or not key.startswith((*FREE, *without)))
