@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.errors import DataError
 
@@ -29,3 +29,8 @@ def check_state(
         where=where,
         do=do,
     )
+
+
+def draws(network: nn.Module) -> bool:
+    """Whether a forward pass in training draws numbers of torch's own: dropout does."""
+    return any(isinstance(part, nn.Dropout) and part.p > 0 for part in network.modules())

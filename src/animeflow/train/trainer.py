@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..core import seed as keyed
 from ..core.batch import Batch
+from ..model.state import draws
 from ..optim import groups
 from ..optim.power_ema import PowerEMA
 from ..optim.protocol import Optim
@@ -132,7 +133,7 @@ class Trainer:
         self._wishes: set[str] = set()
         self._norm = self._no_norm = torch.full((), float("nan"), dtype=torch.float64, device=self.device)
         self._factor, self._clock = 0.0, 0.0
-        self._drops = any(isinstance(part, nn.Dropout) and part.p > 0 for part in self.learner.modules())
+        self._drops = draws(self.learner)
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
