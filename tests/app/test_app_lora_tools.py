@@ -233,3 +233,13 @@ def test_bf16_says_what_rounding_cost(made, states):
     code, said = call("convert", made(family, state=odd), "--to", "diffusers", "--dtype", "bf16")
     assert code == 0 and "bfloat16 rounds" in said
     assert call("convert", made(family, "other"), "--to", "peft", "--dtype", "fp12")[0] == 2
+
+
+@pytest.mark.parametrize("text", ["[oops", f"[{'9' * 5000}]", "[" * 100_000, '["\\ud800"]', '{"a": 1}', "words"])
+def test_a_strangers_words_of_changes_are_kept_and_no_traceback(made, tmp_path, text):
+    source = made(FAMILIES[0])
+    save_file(load_file(source), source, metadata=read_metadata(source) | {"animeflow.changes": text})
+    code, said = call("convert", source, "--to", "comfyui")
+    assert code == 0, said
+    history = json.loads(read_metadata(tmp_path / "mine_comfyui.safetensors")["animeflow.changes"])
+    assert len(history) == 2 and history[0] == text and "from kohya to comfyui" in history[1]

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from animeflow.app.averaged import write_average
 from animeflow.app.bases import tiny_base
 from animeflow.app.cli import main
 from animeflow.app.show import page
 from animeflow.app.show.header import read_header
+from animeflow.core.errors import DataError
 from animeflow.learn.files import write_lora
 from animeflow.model import registry
 from animeflow.model.low_rank import LowRank
@@ -78,6 +79,34 @@ def test_a_lora_of_another_network_and_of_another_kind(tmp_path):
     assert "no family here" in found["what"] and "FLUX" in found["what"]
     save_file({"lora_unet_x.lokr_w1": torch.zeros(2, 2)}, tmp_path / "lokr.safetensors")
     assert "LoKr" in told(tmp_path / "lokr.safetensors")["what"]
+
+
+HOSTILE = ("{oops", f"[{'9' * 5000}]", "{" * 100_000, '{"a":' * 500 + "1" + "}" * 500, '["\\ud800"]', "[[1]]",
+           '{"lora_alpha": 1' + "0" * 400 + "}", '{"lora_alpha": 1, "alpha_pattern": [1], "r": "x"}')  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_words_of_strangers_are_shown_without_a_traceback(tmp_path, text):
+    state = low_ranks(FAMILIES[0])
+    path, folder = tmp_path / "a.safetensors", tmp_path / "peft"
+    keys = ("animeflow.changes", "ss_tag_frequency", "lora_adapter_metadata", "animeflow.recipe", "software")
+    write_lora(path, state, family=FAMILIES[0], dialect="diffusers", dtype=torch.float32, metadata={})
+    save_file(load_file(path), path, metadata=dict.fromkeys(keys, text))
+    assert told(path)["what"].startswith("a LoRA") and call(path)[0] == 0
+    save_file({"w": torch.ones(3)}, tmp_path / "average.safetensors", metadata={"animeflow.average": text})
+    assert "averaged" in told(tmp_path / "average.safetensors")["what"]
+    write_lora(folder, state, family=FAMILIES[0], dialect="peft", dtype=torch.float32, metadata={})
+    (folder / "adapter_config.json").write_text(text)
+    whole = text.startswith('{"lora')
+    assert call(folder)[0] == (0 if whole else 2)
+
+
+def test_a_header_that_cannot_be_printed_is_a_broken_file(tmp_path):
+    for header in (b"[" * 100_000, rb'{"__metadata__": {"modelspec.title": "\ud800"}}'):
+        path = tmp_path / "x.safetensors"
+        path.write_bytes(len(header).to_bytes(8, "little") + header)
+        with pytest.raises(DataError, match="no JSON of tensors"):
+            read_header(path)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from animeflow.learn.explain import explain
+from animeflow.learn.explain import explain, parsed
 from animeflow.learn.files import write_lora
 from animeflow.learn.metadata import hashes, lora_metadata
 from animeflow.model import registry
@@ -135,3 +135,23 @@ def test_a_file_carries_its_hashes(tmp_path):
         body = path.read_bytes()
         expected = hashlib.sha256(body[8 + int.from_bytes(body[:8], "little") :]).hexdigest()
         assert found.get("sshs_model_hash") == (expected if name == "with" else None)
+
+
+HOSTILE = {
+    "broken": "[oops",
+    "a long number": f"[{'9' * 5000}]",
+    "deep": "[" * 100_000,
+    "deep and whole": "[" * 500 + "]" * 500,
+    "deep objects": '{"a":' * 500 + "1" + "}" * 500,
+    "half a character": '["\\ud800"]',
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_text_that_only_looks_like_json_stays_text(text):
+    assert parsed(text) == text
+    for key in ("animeflow.changes", "ss_tag_frequency", "software", "animeflow.recipe", "modelspec.trigger_phrase"):
+        json.dumps(explain({key: text}), ensure_ascii=False).encode()
+    many = explain({"ss_tag_frequency": json.dumps({str(i): {"1girl": int("9" * 4299)} for i in range(20)})})
+    assert "tags" not in many
+    assert parsed('{"a": [1, {"b": 2}]}') == {"a": [1, {"b": 2}]}

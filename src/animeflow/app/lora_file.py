@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigError, DataError, did_you_mean
+from ..learn.explain import parsed
 from ..model import registry
 
 if TYPE_CHECKING:
@@ -121,8 +122,9 @@ def changed(metadata: Mapping[str, str], change: str, state: LowRankState) -> di
     """The header of a file made from another: what it said, without what is no longer true, and what was done to it."""
     kept = {key: value for key, value in metadata.items() if not key.startswith(STALE) and key not in ALPHAS}
     kept = {key: value for key, value in kept.items() if key not in ("format", "animeflow.dialect")}
-    before = json.loads(kept[CHANGES]) if kept.get(CHANGES, "").startswith("[") else []
-    return kept | ranks(state) | {CHANGES: json.dumps([*before, change], ensure_ascii=False)}
+    text = kept.get(CHANGES, "")  # of a stranger's file: any
+    history = before if isinstance(before := parsed(text), list) else [text] if text else []
+    return kept | ranks(state) | {CHANGES: json.dumps([*history, change], ensure_ascii=False)}
 
 
 def ranks(state: LowRankState) -> dict[str, str]:

@@ -42,6 +42,8 @@ FACTS = {
     "changes": ("animeflow.changes",),
 }
 NOTHING = ("", "None", "null")
+DEEP = 32  # lists in lists: no program writes more, and what prints them is recursive
+MOST = 2**53  # how often a tag was seen, at most
 
 
 def explain(metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def explain(metadata: Mapping[str, str]) -> dict[str, Any]:
     for fact, keys in FACTS.items():
         value = next((metadata[key] for key in keys if metadata.get(key, "") not in NOTHING), None)
         if value is not None:
-            told[fact] = _parsed(value)
+            told[fact] = parsed(value)
     if "date" not in told and (date := _date(metadata.get("ss_training_finished_at"))):
         told["date"] = date
     tags = _most_frequent(metadata.get("ss_tag_frequency"))
@@ -71,30 +73,40 @@ def written_by(metadata: Mapping[str, str]) -> str | None:
     if "ot_branch" in metadata or any(key.startswith("ot_") for key in metadata):
         return "OneTrainer"
     if "software" in metadata:
-        software = _parsed(metadata["software"])
+        software = parsed(metadata["software"])
         return str(software.get("name", software)) if isinstance(software, dict) else str(software)
     return None
 
 
 def _most_frequent(text: str | None, *, shown: int = 12) -> dict[str, int]:
     """The tags that were seen most, over all folders."""
-    value = _parsed(text or "")
+    value = parsed(text or "")
     counts: dict[str, int] = {}
     for folder in value.values() if isinstance(value, dict) else ():
         for tag, count in folder.items() if isinstance(folder, dict) else ():
-            if isinstance(count, int):
+            if isinstance(count, int) and abs(count) < MOST:
                 counts[tag.strip()] = counts.get(tag.strip(), 0) + count
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:shown])
 
 
-def _parsed(value: str) -> Any:
-    """Objects and lists of JSON; everything else is left alone."""
-    if value[:1] not in "{[" or not value:
-        return value
+def parsed(text: str) -> Any:
+    """Objects and lists of JSON; everything else is left alone, and so is what could not be printed or written again."""
+    if text[:1] not in ("{", "["):
+        return text
     try:
-        return json.loads(value)
-    except json.JSONDecodeError:
-        return value
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):  # broken, a number of thousands of digits, half a character; too deep
+        return text
+    return text if _deep(value) else value
+
+
+def _deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEP):
+        inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        level = [each for group in inner for each in group]
+    return bool(level)
 
 
 def _date(seconds: str | None) -> str | None:

@@ -153,7 +153,7 @@ def _load(path: Path) -> dict[str, Any]:
 def _parsed(text: str, *, where: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"this is no whole JSON: {error}", where=where, do="copy or save it again") from error
     if not isinstance(found, dict):
         raise DataError("these are no settings of a LoRA", where=where, do="copy or save it again")

@@ -58,13 +58,15 @@ def read_header(path: Path) -> Header:
         text = file.read(length)
     try:
         value = json.loads(text)
+        if rb"\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # half a character cannot be printed
         metadata = {str(key): str(text) for key, text in (value.pop("__metadata__", None) or {}).items()}
         tensors = {
             name: Entry(each["dtype"], tuple(each["shape"]), each["data_offsets"][1] - each["data_offsets"][0])
             for name, each in value.items()
         }
         end = max((each["data_offsets"][1] for each in value.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise _broken(path, "its header is no JSON of tensors") from error
     if size != 8 + length + end:
         raise _broken(path, f"it has {size} bytes, and its header speaks of {8 + length + end}")

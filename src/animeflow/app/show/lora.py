@@ -3,13 +3,11 @@ names and asks every family for the rest; loads no factor."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import AnimeflowError
-from ...core.files import read_json
+from ...core.errors import AnimeflowError, DataError
 from ...model import registry
 from . import page
 from .header import Header
@@ -123,20 +121,24 @@ def _numbers(path: Path, alphas: dict[str, str]) -> dict[str, float]:
 
 def _said(header: Header, folder: Path | None) -> dict[str, Any]:
     """peft's own words for alpha: in the folder's config, or in the header as diffusers writes them."""
+    from ...learn.explain import parsed
+
     if folder is not None and (folder / CONFIG).is_file():
-        return dict(read_json(folder / CONFIG))
-    try:
-        value = json.loads(header.metadata.get("lora_adapter_metadata", "{}"))
-    except json.JSONDecodeError:
-        return {}
+        value = parsed((folder / CONFIG).read_text(encoding="utf-8", errors="replace").strip())
+        if not isinstance(value, dict):
+            raise DataError("this is no whole JSON", where=str(folder / CONFIG), do="copy or save it again")
+        return value
+    value = parsed(header.metadata.get("lora_adapter_metadata", ""))
     return {key.split(".")[-1]: item for key, item in value.items()} if isinstance(value, dict) else {}
 
 
 def _alpha(layer: str, rank: int, found: dict[str, float], said: dict[str, Any]) -> float:
     if layer in found:
         return found[layer]
-    if not isinstance(said.get("lora_alpha"), int | float):
+    pattern = said.get("alpha_pattern")
+    patterns = pattern.items() if isinstance(pattern, dict) else ()
+    own = next((value for name, value in patterns if layer.endswith(str(name))), said.get("lora_alpha"))
+    try:
+        return float(own) * (rank**0.5 if said.get("use_rslora") else 1.0)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
         return float(rank)
-    pattern = said.get("alpha_pattern") or {}
-    own = next((value for name, value in pattern.items() if layer.endswith(str(name))), said["lora_alpha"])
-    return float(own) * (rank**0.5 if said.get("use_rslora") else 1.0)

@@ -134,7 +134,10 @@ def _model(path: Path, header: Header, kind: str) -> Shown:
 
 
 def _average(header: Header) -> Shown:
-    made = json.loads(header.metadata[AVERAGE])
+    from ...learn.explain import parsed
+
+    found = parsed(header.metadata[AVERAGE])
+    made = found if isinstance(found, dict) else {}
     facts = {
         "run": made.get("run"),
         "images seen": made.get("images_seen"),
@@ -171,7 +174,7 @@ def _class_beside(path: Path) -> str | None:
     try:
         value = json.loads(file.read_text()) if file.is_file() else {}
         name = value.get("_class_name") or (value.get("architectures") or [None])[0]
-    except (ValueError, AttributeError, IndexError):
+    except (ValueError, AttributeError, IndexError, TypeError, KeyError, RecursionError):
         return None
     return None if name is None else str(name)
 
