@@ -218,11 +218,11 @@ def test_a_folder_of_peft_with_a_part_missing(states, tmp_path):
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"r": ' + "9" * 5000 + "}"], ids=["deep", "long"])
 def test_settings_of_peft_that_no_program_writes(states, tmp_path, text):
-    folder = written(tmp_path, states["sd35"], "sd35", "peft")
+    folder = written(tmp_path / "a", states["sd35"], "sd35", "peft")
     (folder / "adapter_config.json").write_text(text)
     with pytest.raises(DataError, match="no whole JSON"):
         read_lora(folder)
-    path = written(tmp_path, states["sd35"], "sd35", "diffusers")
+    path = written(tmp_path / "b", states["sd35"], "sd35", "diffusers")
     save_file(load_file(path), path, metadata={"lora_adapter_metadata": text})
     with pytest.raises(DataError, match="no whole JSON"):
         read_lora(path)
