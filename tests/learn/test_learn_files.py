@@ -80,16 +80,38 @@ def test_pefts_rules_for_alphas():
     assert found == {"a.b.alpha": 6.0, "x.a.b.alpha": 6.0, "a.c.alpha": 10.0, "d.alpha": 16.0}  # times sqrt(rank)
     with pytest.raises(DataError, match="LOKR is not supported"):
         alphas_of({"peft_type": "LOKR"}, tensors, where="test")
-    with pytest.raises(DataError, match="no settings of a LoRA"):
-        alphas_of({"alpha_pattern": {"(": 1}, "lora_alpha": 1}, tensors, where="test")
+    for broken in ({"lora_alpha": None}, {}, {"lora_alpha": 10**400}, {"lora_alpha": 1, "alpha_pattern": [1]}):
+        with pytest.raises(DataError, match="no settings of a LoRA"):
+            alphas_of(broken, tensors, where="test")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(a+)+b", "(", "a+", "a*b", "[ab]", "a{2}", r"\d", "a?", "(?i)a", "", "a||b", "a\n", "*", "\\"]
+)
+def test_expressions_of_a_stranger_are_not_run(pattern):
+    tensors = {f"base_model.model.{'a' * 20}.lora_A.weight": torch.zeros(4, 2)}
+    with pytest.raises(DataError, match="not run here"):
+        alphas_of({"alpha_pattern": {pattern: 1}, "lora_alpha": 1}, tensors, where="test")
+
+
+def test_no_number_of_stars_takes_long():
+    """As a plain expression this would take more steps than there are atoms."""
+    tensors = {f"{'a' * 500}.lora_A.weight": torch.zeros(1, 2)}
+    found = alphas_of({"alpha_pattern": {".*a" * 60 + ".*b": 2}, "lora_alpha": 1}, tensors, where="test", before="")
+    assert [float(alpha) for alpha in found.values()] == [1.0]
 
 
 def test_pefts_rules_are_those_of_peft():
     """The same patterns through the library."""
     from peft.utils.other import get_pattern_key
 
-    patterns = {"blocks.1.to_q": 2.0, "^to_q": 3.0, "to_k|to_v": 4.0}
-    names = ["blocks.1.to_q", "a.blocks.1.to_q", "to_q", "blocks.11.to_q", "a.to_k", "to_v", "b.ato_v"]
+    patterns = {
+        "blocks.1.to_q": 2.0, "^to_q": 3.0, "to_k|to_v": 4.0, r"a\.b": 5.0, "c.d": 6.0, r"^e\..*\.g$": 7.0, "h.*i.*j|^k.*": 8.0,
+        ".*-x": 9.0,
+    }  # fmt: skip
+    names = ["a.b", "aab", "x.a.b", "cad", "c.d", "c.dd", "e.f.g", "e.g", "x.e.f.g", "e.f.gg", "hij", "a.h.i.i.j", "hji", "k",
+             "kk.l", "a.k", "aa-x", "-x", "a.-x.b"]  # fmt: skip
+    names += ["blocks.1.to_q", "a.blocks.1.to_q", "to_q", "blocks.11.to_q", "a.to_k", "to_v", "b.ato_v"]
     tensors = {f"{name}.lora_A.weight": torch.zeros(1, 2) for name in names}
     found = alphas_of({"lora_alpha": 1.0, "alpha_pattern": patterns}, tensors, where="test", before="")
     assert found == {f"{name}.alpha": patterns.get(get_pattern_key(patterns, name), 1.0) for name in names}

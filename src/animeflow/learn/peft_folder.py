@@ -5,6 +5,7 @@ In our tensors every layer has its alpha; peft has one for all, and patterns of 
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import re
 from collections import Counter
@@ -27,6 +28,9 @@ INSIDE = (
 HEADER = (
     "lora_adapter_metadata"  # the same facts in the header of a file that diffusers saved, behind the network's name
 )
+NAME = re.compile(r"(?:[\w-]|\\?\.|\.\*)+")  # what an expression may consist of
+PIECES = re.compile(r"\\\.|\.\*|.")
+GLOB = {r"\.": ".", ".*": "*", ".": "?"}
 
 
 def is_peft_folder(path: Path) -> bool:
@@ -94,24 +98,43 @@ def alphas_of(
     """`.alpha` of every layer in `tensors`, by peft's rules; the scale is always alpha / rank afterwards.
 
     Raises:
-        DataError: the settings are not those of a LoRA.
+        DataError: the settings are not those of a LoRA, or name layers by more than names and `.*`.
     """
     kind = config.get("peft_type", "LORA")
     if kind != "LORA":
         raise DataError(f"{kind} is not supported", where=where, do="only LoRA is, with or without DoRA")
     alphas: dict[str, Tensor] = {}
     try:
-        patterns = {re.compile(rf"(.*\.)?({key})$"): float(a) for key, a in (config.get("alpha_pattern") or {}).items()}
+        patterns = [(_pattern(key, where=where), float(a)) for key, a in (config.get("alpha_pattern") or {}).items()]
         for key, tensor in tensors.items():
             stem, what = taken_apart(key) or ("", "")
             if what == DOWN:
                 name, rank = stem.removeprefix(before), tensor.shape[0]
-                alpha = next((a for pattern, a in patterns.items() if pattern.match(name)), float(config["lora_alpha"]))
+                alpha = next((a for pattern, a in patterns if pattern.match(name)), float(config["lora_alpha"]))
                 alpha = alpha * rank**0.5 if config.get("use_rslora") else alpha
                 alphas[f"{stem}.alpha"] = torch.tensor(alpha)
-    except (KeyError, TypeError, ValueError, re.error) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(f"these are no settings of a LoRA: {error!r}", where=where, do="save it again") from error
     return {key: alpha for key, alpha in alphas.items() if key not in tensors}
+
+
+def _pattern(key: str, *, where: str) -> re.Pattern[str]:
+    """What peft makes of a name, `(.*\\.)?(key)$`, for names with `.`, `\\.`, `.*`, `|` and `^` or `$` at their ends. A stranger's
+    expression is never run as it is: one of six letters can take longer than anyone waits."""
+    found = []
+    for name in key.split("|"):
+        bare = name.removeprefix("^").removesuffix("$")
+        if not NAME.fullmatch(bare):
+            raise DataError(
+                f"alpha_pattern has an expression that is not run here: {key[:80]!r}",
+                where=where,
+                why="an expression of a file can be one that never ends",
+                do="write the names of the layers in its place",
+            )
+        glob = "".join(GLOB.get(piece, piece) for piece in PIECES.findall(bare))
+        # `translate` matches each piece between two stars once and for all, so the time is no power of their number.
+        found.append(("" if name.startswith("^") else r"(?:.*\.)?") + fnmatch.translate(glob))
+    return re.compile("|".join(found))
 
 
 def _config(ranks: Mapping[str, int], alphas: Mapping[str, float], *, dora: bool) -> dict[str, Any]:
