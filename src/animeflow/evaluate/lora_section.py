@@ -78,7 +78,7 @@ def _concepts(run: ReportInput) -> Iterator[Content]:
     for name, node in sorted(found.items()):
         trigger = code(node["trigger"]) if node.get("trigger") else "none"
         kind = "prior" if node.get("prior") else "taught"
-        prune = setting(node["prune"]) if node.get("prune") else ""
+        prune = ", ".join(map(str, node["prune"])) if isinstance(node.get("prune"), list) else ""
         repeats = run.config.get(f"data.loader.repeats.{name}")
         rows.append(
             [

@@ -191,7 +191,12 @@ def _figures(run: ReportInput) -> Iterator[Markup]:
     if loss is not None:
         yield _figure("Validation loss", plain(loss), "velocity, fixed noise")
     if record.get("parameters"):
-        yield _figure("Parameters", _millions(record["parameters"]), "trained")
+        learn = record.get("learn")
+        learned = learn.get("parameters") if isinstance(learn, dict) else None
+        number, about = record["parameters"], "trained"
+        if isinstance(learned, int):
+            number, about = learned, f"learned, of {_millions(record['parameters'])}"
+        yield _figure("Parameters", _millions(number), about)
     if record.get("peak_memory_gib"):
         yield _figure("Peak memory", size(record["peak_memory_gib"] * 2**30), "while training")
 
