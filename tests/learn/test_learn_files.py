@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -69,6 +70,23 @@ def test_peft_folders_are_read_by_any_of_their_paths(states, tmp_path):
     assert config["rank_pattern"] and config["alpha_pattern"]
     for path in (folder, folder / "adapter_model.safetensors"):
         check_same(states["sd35"], read_lora(path).state, where="test")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_folders_that_a_dialect_names_are_second_networks(states, tmp_path, family):
+    """peft's trainers leave `checkpoint-500` in the folder of the result."""
+    folder = written(tmp_path, states[family], family, "peft")
+    inner = {path.parent.name for path in folder.glob("*/adapter_config.json")}
+    assert inner == ({"text_conditioner"} if family == "anima" else set())
+    for name in ("checkpoint-500", ".text_conditioner", "text_conditioner.old"):
+        shutil.copytree(folder, folder / name, ignore=lambda *_: {"checkpoint-500", ".text_conditioner"})
+    check_same(states[family], read_lora(folder).state, where="test")
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    (folder / "checkpoint-500").rename(outer / "checkpoint-500")
+    with pytest.raises(ConfigError, match="give the LoRA file itself"):
+        read_lora(outer)
+    check_same(states[family], read_lora(outer / "checkpoint-500").state, where="test")
 
 
 def test_pefts_rules_for_alphas():

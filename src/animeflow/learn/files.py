@@ -20,6 +20,7 @@ from ..model import registry
 from ..model.dialect import Dialect
 from ..model.likeness import looks_like
 from ..model.lora_keys import DOWN, of_text_encoder, refuse_other_kinds, taken_apart
+from ..model.lora_table import TableDialect
 from ..model.low_rank import LowRank, LowRankState
 from ..model.names import listed
 from ..model.tensor_file import cast, read_metadata, read_tensors, write_tensors
@@ -166,8 +167,8 @@ def _same_lengths(one: LowRank | None, other: LowRank | None) -> bool:
 def _tensors_at(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if path.name == TENSORS and (path.parent / CONFIG).is_file():
         path = path.parent
-    if is_peft_folder(path):
-        return read_folder(path)
+    if is_peft_folder(path, within=(within := _second_networks())):
+        return read_folder(path, within=within)
     if path.is_dir():
         files = sorted(path.glob("*.safetensors"))
         if len(files) != 1:
@@ -186,6 +187,12 @@ def _tensors_at(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         )
     tensors, metadata = read_tensors(path), read_metadata(path)
     return tensors | alphas_of_header(metadata, tensors, where=str(path)), metadata
+
+
+def _second_networks() -> set[str]:
+    """Folders in a folder of peft, of the dialects that have any."""
+    known = (registry.constructor(name).dialects().get(FOLDER) for name in registry.names())
+    return {folder for each in known if isinstance(each, TableDialect) for folder in each.folders}
 
 
 def _told(

@@ -9,7 +9,7 @@ import fnmatch
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ PIECES = re.compile(r"\\\.|\.\*|.")
 GLOB = {r"\.": ".", ".*": "*", ".": "?"}
 
 
-def is_peft_folder(path: Path) -> bool:
-    return any((folder / CONFIG).is_file() for folder in _folders(path))
+def is_peft_folder(path: Path, *, within: Collection[str]) -> bool:
+    return any((folder / CONFIG).is_file() for folder in _folders(path, within))
 
 
 def write_folder(folder: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[Path]:
@@ -55,15 +55,17 @@ def write_folder(folder: Path, tensors: Mapping[str, Tensor], metadata: Mapping[
     return written
 
 
-def read_folder(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_folder(path: Path, *, within: Collection[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """(tensors with `.alpha` beside them, strings of the header) of a folder.
 
+    Args:
+        within: names of folders in it that are of a second network; others, like peft's own `checkpoint-500`, are none.
     Raises:
         DataError: a file is missing or broken, or of another kind of addition.
     """
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
-    for folder in _folders(path):
+    for folder in _folders(path, within):
         if not (folder / CONFIG).is_file():
             continue
         if not (folder / TENSORS).is_file():
@@ -157,9 +159,9 @@ def _config(ranks: Mapping[str, int], alphas: Mapping[str, float], *, dora: bool
     }
 
 
-def _folders(path: Path) -> list[Path]:
-    """A folder and those in it."""
-    return [path, *sorted(inner for inner in path.iterdir() if inner.is_dir())] if path.is_dir() else []
+def _folders(path: Path, within: Collection[str]) -> list[Path]:
+    """A folder and those in it that have these names."""
+    return [path, *(path / name for name in sorted(within) if (path / name).is_dir())] if path.is_dir() else []
 
 
 def _apart(key: str) -> tuple[str, str]:

@@ -65,6 +65,12 @@ class TableDialect:
     of_magnitudes: str = ""
     of_layers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def folders(self) -> set[str]:
+        """What stands before `base_model.` in its names: in peft's dialect the folder in the folder, of a second network."""
+        parts = (spelling.prefix.partition("base_model.") for spelling in self.spellings)
+        return {before.removesuffix(".") for before, found, _ in parts if found and before}
+
     def write(self, state: LowRankState) -> dict[str, Tensor]:
         """The tensors of a file, float32.
 
