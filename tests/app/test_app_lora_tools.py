@@ -12,9 +12,11 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
+from animeflow.app import lora_file
 from animeflow.app.base_family import base_family
 from animeflow.app.bases import tiny_base
 from animeflow.app.cli import main
+from animeflow.core.errors import DataError
 from animeflow.core.files import sha256_file
 from animeflow.learn.check import compare
 from animeflow.learn.files import read_lora, write_lora
@@ -233,6 +235,24 @@ def test_bf16_says_what_rounding_cost(made, states):
     code, said = call("convert", made(family, state=odd), "--to", "diffusers", "--dtype", "bf16")
     assert code == 0 and "bfloat16 rounds" in said
     assert call("convert", made(family, "other"), "--to", "peft", "--dtype", "fp12")[0] == 2
+
+
+@pytest.mark.parametrize("dialect", ["peft", "kohya"])
+def test_a_file_that_comes_back_apart_leaves_nothing_behind(bases, tmp_path, monkeypatch, dialect):
+    """Also of a folder in the folder, as peft has it for a second network."""
+    family = bases["anima"]
+    outline = family.outline()
+    weights, names = outline.export_state(), family.lora_layers(outline)
+    shapes = {name: weights[f"{name}.weight"].shape for name in names if "blocks." in name}
+    state = {name: LowRank(torch.ones(2, shape[1]), torch.ones(shape[0], 2), 2.0) for name, shape in shapes.items()}
+    options = {"family": "anima", "dialect": dialect, "dtype": torch.float32, "metadata": {}}
+    made, apart = lora_file.write(tmp_path / "good" / "a.safetensors", state, **options)
+    assert apart < 1e-6 and len(made) == (4 if dialect == "peft" else 1)
+    monkeypatch.setattr("animeflow.learn.check.compare", lambda *_: 1.0)
+    (tmp_path / "bad").mkdir()
+    with pytest.raises(DataError, match="comes back 1 apart"):
+        lora_file.write(tmp_path / "bad" / "a.safetensors", state, **options)
+    assert list((tmp_path / "bad").iterdir()) == [] and all(path.is_file() for path in made)
 
 
 @pytest.mark.parametrize("text", ["[oops", f"[{'9' * 5000}]", "[" * 100_000, '["\\ud800"]', '{"a": 1}', "words"])

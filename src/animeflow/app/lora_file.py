@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,10 +108,10 @@ def write(
     made = write_lora(path, state, family=family, dialect=dialect, dtype=dtype, metadata=metadata)
     apart, kind = compare(state, read_lora(path, family=family).state), str(dtype).removeprefix("torch.")
     if apart > TOLERANCE[kind]:
+        if path.is_dir():  # peft's, with another in it for a second network
+            shutil.rmtree(path)
         for file in made:
-            file.unlink()
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
+            file.unlink(missing_ok=True)
         raise DataError(
             f"delta W comes back {apart:.2g} apart, and rounding to {kind} explains {TOLERANCE[kind]:g}", where=str(path),
             why="the file would draw something else", do="write it with --dtype fp32",
