@@ -37,7 +37,8 @@ RECORD = {
     "flow": {"recipe": "velocity", "density.law": "logit_normal", "density.mean": 0.0, "density.std": 1.0,
              "shift.mode": "fixed", "shift.value": 1.0},
     "precision": "bf16 autocast over float32 weights",
-    "data": {"images": 20, "manifest_hash": "abc", "sources": {"eileen": 20}, "buckets": {"768x1024": 12, "1024x1024": 8}},
+    "data": {"images": 20, "manifest_hash": "abc", "sources": {"eileen": 20}, "repeats": {"eileen": 1},
+             "buckets": {"768x1024": 12, "1024x1024": 8}},
     "learn": {"kind": "lora", "rank": 32, "alpha": 16, "targets": "default"},
     "caption_policy": {"concepts": {"a": {"trigger": "eileen"}, "b": {"trigger": None}}},
 }  # fmt: skip
@@ -86,6 +87,29 @@ def test_it_says_what_the_record_says_and_nothing_else():
     assert json.loads(made["animeflow.recipe"])["learn"]["rank"] == 32 and made["animeflow.data"] == "abc"
     bare = header(record={})
     assert not {"ss_steps", "ss_unet_lr", "modelspec.title", "animeflow.trigger"} & set(bare)
+
+
+def test_repeats_count_and_what_is_not_known_has_no_key():
+    """One picture shown thrice takes three of an epoch's places; two of twenty are left out for validation."""
+    sources = {"eileen": 15, "alice": 5}
+
+    def made(**data) -> dict:
+        return header(record=RECORD | {"data": {"images": 18, "sources": sources, **data}})
+
+    for repeats, epochs in (
+        ({"eileen": 1, "alice": 1}, 111),
+        ({"eileen": 1, "alice": 3}, 74),
+        ({"eileen": 4, "alice": 4}, 28),
+    ):
+        found = made(repeats=repeats)
+        assert found["ss_epoch"] == found["ss_num_epochs"] == str(epochs)
+        folders = json.loads(found["ss_dataset_dirs"])
+        assert folders == {name: {"n_repeats": repeats[name], "img_count": count} for name, count in sources.items()}
+    for known in ({}, {"alice": 3}):
+        found = made(repeats=known) if known else made()
+        assert not {"ss_epoch", "ss_num_epochs"} & found.keys()
+        folders = json.loads(found["ss_dataset_dirs"])
+        assert {name: each["n_repeats"] for name, each in folders.items() if "n_repeats" in each} == known
 
 
 def test_several_ranks_are_dynamic():

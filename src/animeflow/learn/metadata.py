@@ -92,7 +92,7 @@ def _training(record: Mapping[str, Any]) -> dict[str, Any]:
     optimizer, schedule = dict(record.get("optimizer") or {}), dict(record.get("schedule") or {})
     flow, name = record.get("flow") or {}, str(optimizer.pop("name", "")) or None
     rate, batch = optimizer.pop("lr", None), record.get("effective_batch")
-    images, seen = (record.get("data") or {}).get("images"), record.get("images_seen")
+    epochs = _epochs(record)
     warmup, law = schedule.get("warmup_images"), flow.get("density.law")
     return {
         "output_name": record.get("name"),
@@ -105,8 +105,8 @@ def _training(record: Mapping[str, Any]) -> dict[str, Any]:
         "steps": record.get("steps"),
         "max_train_steps": record.get("steps"),
         "total_batch_size": batch,
-        "num_epochs": max(1, round(seen / images)) if seen and images else None,
-        "epoch": max(1, round(seen / images)) if seen and images else None,
+        "num_epochs": epochs,
+        "epoch": epochs,
         "mixed_precision": _precision(record.get("precision")),
         "seed": record.get("seed"),
         "training_finished_at": _seconds(record.get("date")),
@@ -120,7 +120,7 @@ def _training(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _data(record: Mapping[str, Any], tags: Mapping[str, Mapping[str, int]] | None) -> dict[str, Any]:
     data = record.get("data") or {}
-    size, buckets = _size(record.get("resolution")), data.get("buckets")
+    size, buckets, repeats = _size(record.get("resolution")), data.get("buckets"), data.get("repeats") or {}
     places = [[int(side) for side in reversed(name.split("x"))] for name in buckets or {}]
     return {
         "resolution": f"({size[0]}, {size[1]})" if size else None,
@@ -132,10 +132,22 @@ def _data(record: Mapping[str, Any], tags: Mapping[str, Mapping[str, int]] | Non
             }
         },
         "dataset_dirs": None if not data.get("sources") else {
-            name: {"n_repeats": 1, "img_count": count} for name, count in data["sources"].items()
+            name: {"img_count": count} | ({"n_repeats": repeats[name]} if name in repeats else {})
+            for name, count in data["sources"].items()
         },
         "tag_frequency": None if not tags else {name: dict(counts) for name, counts in tags.items()},
     }  # fmt: skip
+
+
+def _epochs(record: Mapping[str, Any]) -> int | None:
+    """How often all pictures came, repeats counted as kohya counts them; None where one's repeats are not known. What was left out
+    for validation is taken to be spread over the concepts as the pictures are."""
+    data, seen = record.get("data") or {}, record.get("images_seen")
+    counts, repeats = data.get("sources") or {}, data.get("repeats") or {}
+    if not seen or not data.get("images") or not sum(counts.values()) or not counts.keys() <= repeats.keys():
+        return None
+    times = sum(count * repeats[name] for name, count in counts.items()) / sum(counts.values())
+    return max(1, round(seen / (data["images"] * times)))
 
 
 def _spec(record: Mapping[str, Any], family: Family, word: str | None) -> dict[str, Any]:
