@@ -157,7 +157,9 @@ class Family(Protocol):
     patch: int  # latent cells per token, along one side
     defaults: SamplingDefaults
     model_spec: Mapping[str, str]  # for file headers: `architecture`, `implementation` of the Model Metadata Standard
-    lora_targets: Mapping[str, tuple[str, ...]]  # presets of layers by name: patterns (`*` for anything) of `lora_layers`
+    lora_targets: Mapping[
+        str, tuple[str, ...]
+    ]  # presets of layers by name: patterns (`*` for anything) of `lora_layers`
     text_settings: tuple[str, ...]  # constructor options that change text features: recorded with a run and its exports
 
     @staticmethod

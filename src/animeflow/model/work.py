@@ -55,7 +55,6 @@ class Work:
         additions themselves compute is left out: at rank 32 it is some 2 % of it."""
         return 3 * self.forward - self.linear
 
-
     def of_step(self, *, over_base: bool = False, prior: bool = False) -> float:
         """Of one picture of a training step.
 

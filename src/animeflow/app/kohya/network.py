@@ -48,9 +48,7 @@ def network(book: Book, kin: Kin) -> None:
     _arguments(book, kin, args)
     _start(book)
     if book.yes("fp8_base"):
-        book.set(
-            "learn.base_dtype", "int8", of="fp8_base", why="8 bits of another kind, as small"
-        )
+        book.set("learn.base_dtype", "int8", of="fp8_base", why="8 bits of another kind, as small")
     book.note("network_module", f"fp32 adapters over a frozen base; exports hold the average of the run: "
               f"export.weights=trained gives the last weights, as kohya saves ({kin.name})")  # fmt: skip
 
