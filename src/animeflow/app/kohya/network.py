@@ -57,8 +57,8 @@ def _kind(book: Book, kin: Kin, algorithm: str) -> bool:
     """Whether it is a plain LoRA."""
     module = str(book.get("network_module") or "")
     strange = [word for word in UNSUPPORTED if word == algorithm.lower() or f".{word}" in module.lower()]
-    if "lycoris" in module.lower() and algorithm.lower() in PLAIN_ALGORITHMS and algorithm:
-        strange = []
+    if "lycoris" in module.lower():  # LoCon, unless it is told to be a LoRA
+        strange = [] if algorithm.lower() == "lora" else [module]
     if algorithm.lower() not in PLAIN_ALGORITHMS or strange:
         name = algorithm or strange[0]
         book.error("network_module", f"{name} is not trained here, and a LoRA of the same rank is another thing: "
@@ -68,6 +68,8 @@ def _kind(book: Book, kin: Kin, algorithm: str) -> bool:
         book.warn(
             "network_module", "no network: a full finetune there, a LoRA here (learn=everything trains every weight)"
         )
+    elif module == "networks.lora":
+        book.note("network_module", f"read as {kin.modules[0]}, the one for this model")
     elif module not in kin.modules:
         book.warn("network_module", f"read as {kin.modules[0]}")
     return True
