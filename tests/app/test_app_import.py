@@ -256,7 +256,8 @@ def test_the_decay_has_the_mean_of_the_schedule_it_stands_for() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "text"),
     [
-        ("network_module", '"lycoris.kohya"', "not trained here"),
+        ("network_module", '"lycoris.kohya"', "lycoris.kohya is not trained here"),
+        ("network_args", '["algo=loha"]', "loha"),
         ("network_args", '["algo=lokr"]', "lokr"),
         ("network_args", '["train_llm_adapter=True"]', "frozen"),
         ("optimizer_type", '"Lion"', "Lion"),
@@ -273,14 +274,57 @@ def test_the_decay_has_the_mean_of_the_schedule_it_stands_for() -> None:
 def test_what_would_change_the_meaning_is_an_error(tmp_path, pictures, monkeypatch, key, value, text) -> None:
     monkeypatch.chdir(tmp_path)
     changes = {key: value}
-    if "lycoris" in value:
-        changes["network_args"] = '["algo=loha"]'
     file = written(tmp_path, "config.toml", second(pictures, **changes))
     book, _ = translate([file])
     assert any(text in line.text for line in book.levels(ERROR)), book.levels(ERROR)
     done = CliRunner().invoke(main, ["import", str(file)])
     assert done.exit_code == 2
     assert not list(tmp_path.glob("*.words"))
+
+
+def test_modules_that_are_a_plain_lora(tmp_path, pictures) -> None:
+    changes = {"network_module": '"lycoris.kohya"', "network_args": '["algo=lora", "dora_wd=True"]'}
+    book, _ = translate([written(tmp_path, "config.toml", second(pictures, **changes))])
+    assert not book.levels(ERROR) and composed(book)["learn"]["dora"]
+    book, _ = translate([written(tmp_path, "config.toml", FIRST.replace("networks.lora_sd3", "networks.lora"))])
+    assert not book.levels(ERROR)
+    assert (NOTE, "read as networks.lora_sd3, the one for this model") in lines(book, "network_module")
+
+
+def test_words_that_were_edited_are_not_overwritten(tmp_path, pictures, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, "config.toml", second(pictures, output_name='"mine"'))
+    call = ["import", "config.toml"]
+    assert CliRunner().invoke(main, call).exit_code == 0
+    assert CliRunner().invoke(main, call).exit_code == 0, "the same again is no change"
+    file = tmp_path / "mine.words"
+    file.write_text(text := file.read_text(encoding="utf-8") + "seed=7\n", encoding="utf-8")
+    done = CliRunner().invoke(main, call)
+    assert done.exit_code == 2 and "--out" in done.output and file.read_text(encoding="utf-8") == text
+    assert CliRunner().invoke(main, [*call, "--out", "other.words"]).exit_code == 0
+
+
+def test_the_data_that_a_config_names_is_read(tmp_path, pictures, monkeypatch) -> None:
+    """Beside the TOML as well as from here; a file that is missing is said to be, and no run is promised."""
+    data = f'[[datasets]]\nresolution = 512\n[[datasets.subsets]]\nimage_dir = "{pictures}/2_sylvie"\ncaption_extension = ".txt"\n'
+    beside, here = tmp_path / "beside", tmp_path / "here"
+    for folder in (beside, here):
+        folder.mkdir()
+    monkeypatch.chdir(here)
+    config = written(beside, "config.toml", FIRST.replace("[training]", '[training]\ndataset_config = "data.toml"'))
+    done = CliRunner().invoke(main, ["import", str(config), "--out", "a.words"])
+    assert done.exit_code == 0 and "no such file" in done.output and "no pictures yet" in done.output
+    assert "train:" not in done.output and "look:" not in done.output
+    for number, folder in enumerate((beside, here)):
+        file = written(folder, "data.toml", data)
+        done = CliRunner().invoke(main, ["import", str(config), "--out", f"{number}.words"])
+        assert done.exit_code == 0 and "train:" in done.output, done.output
+        assert "catalogue.source.concepts.sylvie" in (here / f"{number}.words").read_text(encoding="utf-8")
+        given, _ = translate([config, file])
+        assert {line.said: line.text for line in translate([config])[0].lines} == {
+            each.said: each.text for each in given.lines
+        }
+        file.unlink()
 
 
 def test_the_command_writes_words_that_a_run_reads(tmp_path, pictures, monkeypatch) -> None:

@@ -40,15 +40,26 @@ class Files:
 
 
 def read(paths: Iterable[Path]) -> Files:
-    """Read and lay over one another, in this order.
+    """Read and lay over one another, in this order; where none has data sets, the file that `dataset_config` names comes last.
 
     Raises:
         DataError: a file is missing or no TOML; line and column are told. ConfigError: it holds nothing of kohya's.
     """
-    files = Files()
-    for path in paths:
+    files, given = Files(), list(paths)
+    for path in given:
         _add(files, path, _parsed(path))
+    if not files.datasets and (path_of_data := _named(files, given)) is not None:
+        _add(files, path_of_data, _parsed(path_of_data))
     return files
+
+
+def _named(files: Files, paths: list[Path]) -> Path | None:
+    """The file that `dataset_config` names, from where the command runs, as kohya's scripts look, or else beside the TOML."""
+    told = files.keys.get("dataset_config")
+    if told is None or not isinstance(told.value, str) or not told.value:
+        return None
+    places = [Path(told.value), *(path.parent / told.value for path in paths)]
+    return next((place for place in places if place.is_file() and place not in paths), None)
 
 
 def _parsed(path: Path) -> dict[str, Any]:

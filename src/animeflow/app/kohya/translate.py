@@ -60,7 +60,9 @@ def _pictures(book: Book, files: Files, kin: Kin) -> list[pictures.Subset]:
     subsets = pictures.subsets_of(files, book)
     for key in ("dataset_config", "in_json"):
         if book.get(key):
-            told = f"give {book.get(key)} too: animeflow import CONFIG.toml DATASET.toml"
+            there = Path(str(book.get(key))).is_file()
+            told = "holds no data sets" if there else "no such file here, nor beside the TOML"
+            told += ": give the dataset TOML too: animeflow import CONFIG.toml DATASET.toml"
             (book.note if files.datasets else book.warn)(key, "read as the other file" if files.datasets else told)
     if not subsets:
         if not book.levels("error"):

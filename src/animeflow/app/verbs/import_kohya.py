@@ -35,11 +35,17 @@ def run(overrides: Sequence[str], *, files: Sequence[str], base: str | None = No
     words = [str(word) for word in book.words.values()]
     _require_run(words)
     target = Path(out) if out else Path(f"{book.words['name'].value}{SUFFIX}")
+    content = text(book, paths)
+    _require_free(target, content)
     with atomic_path(target) as path:
-        path.write_text(text(book, paths), encoding="utf-8")
+        path.write_text(content, encoding="utf-8")
     told = [count(len(words), "word"), count(len(book.levels(WARNING)), "warning")]
     place = shlex.quote(f"@{target}")
     click.echo(f"\n{target}: {', '.join(told)}")
+    if not any(key.startswith("catalogue.source") for key in book.words):
+        click.echo("no pictures yet: import with the dataset TOML too, or put the line "
+                   "catalogue.source.concepts.NAME.root=FOLDER into the words")  # fmt: skip
+        return 0
     click.echo(f"look:  animeflow plan {place}")
     click.echo(f"train: for verb in catalogue shard cache train export; do animeflow $verb {place}; done")
     return 0
@@ -65,6 +71,15 @@ def text(book: Book, paths: Sequence[Path]) -> str:
     for line in book.levels(WARNING):
         lines.append(f"# not imported, or not alike: {' '.join(line.said.split())}: {' '.join(line.text.split())}")
     return "\n".join(lines) + "\n"
+
+
+def _require_free(target: Path, content: str) -> None:
+    """The same words again change nothing; others may have been edited by hand, and are not overwritten."""
+    if target.exists() and not (target.is_file() and target.read_bytes() == content.encode()):
+        raise ConfigError(
+            f"{target} is there already, and says something else", where="--out",
+            do="give --out, or take that one away first",
+        )  # fmt: skip
 
 
 def _require_run(words: Sequence[str]) -> None:
