@@ -23,7 +23,7 @@ from animeflow.app.library import LoraResult, plan_lora
 from animeflow.app.lora import stages
 from animeflow.app.lora.verify import verify
 from animeflow.app.weights import trained_family
-from animeflow.core.errors import DataError
+from animeflow.core.errors import ConfigError, DataError
 from animeflow.learn.check import compare
 from animeflow.learn.files import read_lora
 from animeflow.learn.state import lora_state
@@ -106,6 +106,24 @@ def test_the_same_call_again_does_nothing_twice(folder: Path, settings: dict[str
     assert {p: p.stat().st_mtime_ns for p in (folder / "set" / "cache").rglob("*.safetensors")} == cache
     after = load(again.files["kohya"].read_bytes())
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_other_settings_are_refused_before_anything_is_written(
+    folder: Path, settings: dict[str, Any], result: LoraResult
+) -> None:
+    def state() -> dict[str, bytes]:
+        kept = (p for p in [*result.run.glob("*"), *(folder / "set").rglob("*.json")] if p.is_file())
+        return {str(path): path.read_bytes() for path in kept}
+
+    before, titles = state(), list[str]()
+    for other in ({"train.images": 8}, {"learn.rank": 8}, {"data.shard.min_side": 65}, {"catalogue.val_share": 0.5}):
+        with pytest.raises(ConfigError, match=f"{next(iter(other))}: .* there, .* here"):
+            plan_lora(folder / "nova", tiny=True, settings=settings | other)
+        with pytest.raises(ConfigError, match="other settings"):
+            train_lora(folder / "nova", tiny=True, settings=settings | other, on_progress=titles.append)
+    assert state() == before and not titles
+    told = {row.name: row.why for row in plan_lora(folder / "nova", tiny=True, settings=settings)}
+    assert told["run"].startswith("is done")
 
 
 def test_a_file_that_was_changed_is_not_verified(result: LoraResult, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from animeflow.app.check import check_values
 from animeflow.app.compose import compose
-from animeflow.app.verbs.train import _identity
+from animeflow.app.verbs.train import run_identity
 from animeflow.app.wiring import recipe
 from animeflow.core.batch import Batch
 from animeflow.core.conditioning import Conditioning
@@ -47,13 +47,13 @@ def test_what_cannot_be_is_said_before_anything_runs(wrong, said):
 
 def test_a_run_from_before_them_is_the_same_run():
     """And one that asks for them is another."""
-    now = _identity(compose([]))
+    now = run_identity(compose([]))
     before = {key: value for key, value in now.items() if "mask" not in key and "prior" not in key}
     require_same_run(before, now, Path("run"))
     for other in (["recipe.mask.background=0.2"], DOP, ["data.cache.prior=true"]):
         with pytest.raises(ConfigError, match=r"mask|prior"):
-            require_same_run(before, _identity(compose(other)), Path("run"))
-    require_same_run(before, _identity(compose(["recipe.prior.weight=3", "data.shard.masks=auto"])), Path("run"))
+            require_same_run(before, run_identity(compose(other)), Path("run"))
+    require_same_run(before, run_identity(compose(["recipe.prior.weight=3", "data.shard.masks=auto"])), Path("run"))
 
 
 def test_the_base_is_the_learner_without_its_additions():

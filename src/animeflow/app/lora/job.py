@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import ConfigError
 from ..wiring import Workspace
 from .base import find_base
+from .begun import next_name, require_same_settings
 from .choose import Asked, Chosen, choose
 from .found import Found
 from .scan import LEAST, require_enough, scan
@@ -33,6 +33,7 @@ def prepare(folder: Path, asked: Asked, *, on_found: Callable[[Found], None] | N
     require_enough(chosen.found, least=least)  # without those that are too small
     require_start(chosen.config)
     require_same(chosen)
+    require_same_settings(chosen.config)
     return chosen
 
 
@@ -87,12 +88,5 @@ def require_same(chosen: Chosen) -> None:
             f"the pictures are not those that {name} was begun with: {changed}",
             where=str(place.set),
             why="going on would be neither run",
-            do=f"give this one a name of its own: name={_next(name, place.run)}; or delete {place.run} and {place.set}",
+            do=f"give this one a name of its own: name={next_name(name, place.run)}; or delete {place.run} and {place.set}",
         )
-
-
-def _next(name: str, run: Path) -> str:
-    """The first name behind `name` that no run has."""
-    stem, _, number = name.rpartition("_")
-    stem, first = (stem, int(number) + 1) if stem and number.isdigit() else (name, 2)
-    return next(f"{stem}_{i}" for i in count(first) if not (run.parent / f"{stem}_{i}").exists())

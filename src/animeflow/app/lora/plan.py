@@ -14,6 +14,7 @@ from ..outlook import outlook
 from ..verbs.plan import run_figures
 from ..wiring import Workspace, bucket_plan, captions
 from .base import TINY
+from .begun import begun
 from .choose import CONCEPTS, OURS, PRESET, YOU, Chosen
 from .found import Group
 
@@ -227,8 +228,11 @@ def _device() -> Row:
 
 def _files(chosen: Chosen) -> Iterator[Row]:
     place, name = Workspace.of(chosen.config), chosen.config["name"]
-    going_on = (place.run / "checkpoints").is_dir()
-    why = "is there already: the run goes on where it stopped" if going_on else ""
+    there, why = begun(chosen.config), ""
+    if there is not None:
+        why = f"is there already, stopped at {there.images:,} images: it goes on from there"
+        if there.finished:
+            why = "is done: only its files, samples and page are made again"
     yield Row("run", str(place.run), chosen.origin("name", "run"), why)
     yield Row("its set", str(place.set), chosen.origin("name", "set"), "pictures and captions as the model reads them")
     yield Row("files", f"{name}.safetensors and one per other program", "", f"in {place.export}")

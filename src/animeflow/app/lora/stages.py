@@ -17,6 +17,7 @@ from ...core import files
 from ...core.errors import AnimeflowError, DataError
 from .. import wiring
 from ..wiring import Workspace, use_threads
+from .begun import begun
 from .choose import Chosen
 from .words import line
 
@@ -77,8 +78,10 @@ def run(chosen: Chosen, *, on_stage: Progress | None = None) -> Done:
         raise
     fam = stage("load the base", lambda: wiring.family(config))
     stage("encode pictures and captions", lambda: cache.encode(config, fam=fam))
-    write_words(place.run, chosen)
+    if begun(config) is None:
+        write_words(place.run, chosen)
     done.code = stage("train", lambda: train.learn(config, fam=fam, overrides=list(chosen.words)))
+    write_words(place.run, chosen)  # of a run that goes on only now: the trainer may refuse to
     if done.code:
         return done
     done.export = stage("write the files", lambda: export.write(config))

@@ -113,7 +113,7 @@ def _trainer(config: dict[str, Any], *, fam: Any, overrides: Sequence[str]) -> A
         folder=place.run,
         tracker=Tracker(place.run, config=flat(config), wandb=node["wandb"], name=config["name"]),
         hooks=[*_hooks(config, fam, calm, steps.micro_batch), RecordKeeper(config, fam, steps, calm, learns.facts)],
-        identity=_identity(config)
+        identity=run_identity(config)
         | {"cache": calm.index.hash, "codec": codec, "text tower": tower.fingerprint}
         | ({"base": base_identity(config), "start": start_identity(config)} if learns.on_base else {}),
         flops=_flops(config, fam, over_base=learns.on_base),
@@ -214,7 +214,7 @@ def _hooks(config: Mapping[str, Any], fam: Any, calm: Any, micro_batch: int) -> 
     return hooks
 
 
-def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
+def run_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a continued run must share with its beginning."""
     # A run of constant rate is the same run whatever its length; one that decays, or ends its routing, towards its end is not.
     constant = config["optim"]["schedule"]["kind"] == "constant" and not config["train"]["routing"]["share"]
