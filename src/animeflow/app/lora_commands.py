@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from ..model import registry
 
-TRAIN = "train"  # what a folder means
+TRAIN = "DIR"  # what a folder means; no folder is likely to be called so
 
 ABOUT = """Train a LoRA from a folder of pictures, or work on LoRA files.
 
@@ -45,7 +46,9 @@ class FolderOrCommand(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.commands:
+        # The commands want a file after their name; without one a folder of that name is meant, where there is one.
+        alone = bool(args) and Path(args[0]).is_dir() and all(a.startswith("-") or "=" in a for a in args[1:])
+        if args and (args[0] not in self.commands or alone):
             args = [TRAIN, *args]
         return super().resolve_command(ctx, args)
 

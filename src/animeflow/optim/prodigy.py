@@ -15,6 +15,7 @@ from ..core.errors import ConfigError, MissingExtra
 from .adamw import AdamW, require_float32
 from .borrowed import Borrowed, require_whole
 
+SMALLEST = 0.1  # of a factor that is meant as one: rates of other optimizers lie far below
 NUMBERS = ("d", "d_max", "d_numerator", "k")  # of a group, that the next step begins with
 
 
@@ -44,6 +45,13 @@ class Prodigy:
     lora_plus: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.lr < SMALLEST:
+            raise ConfigError(
+                f"a rate of {self.lr:g} leaves nothing of what prodigy finds",
+                where="optim.lr",
+                why="it multiplies the rate that prodigy finds by itself; other kinds' rates mean something else",
+                do="set optim.lr=1, and turn optim.d_coef for more or less",
+            )
         for name in ("d_coef", "d0"):
             if not getattr(self, name) > 0:
                 raise ConfigError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -41,11 +42,13 @@ class Page:
         if self.debug and finding.trace:
             print(finding.trace)
 
-    def close(self, found: Sequence[Finding], seconds: float) -> None:
-        """The last line, and what to do next."""
+    def close(self, found: Sequence[Finding], seconds: float, *, base: str | None = None) -> None:
+        """The last line, and what to do next: with the model that was looked over, or with the one that comes along."""
         print(f"\n{summary(found)} ({seconds:.0f} s)")
         if not any(finding.level == ERROR for finding in found):
-            print("next: animeflow demo, or animeflow lora FOLDER")
+            print(
+                f"next: animeflow demo, or animeflow lora FOLDER {f'--base {shlex.quote(base)}' if base else '--tiny'}"
+            )
 
     def _row(self, finding: Finding) -> None:
         from rich.table import Table

@@ -34,7 +34,7 @@ def run(overrides: Sequence[str], *, json: bool = False, base: str | None = None
     if page is None:
         click.echo(as_json(found, seconds, debug=debug))
     else:
-        page.close(found, seconds)
+        page.close(found, seconds, base=base)
     return 2 if failed(found) else 0
 
 
