@@ -1,4 +1,4 @@
-"""`animeflow lora`: a first word is a folder or a command, whatever the folder is called; `@FILE` stands for the words in a file."""
+"""`animeflow lora`: a first word is a folder or a command, whatever the folder is called; `@FILE` stands for the words in it."""
 
 from __future__ import annotations
 
