@@ -93,7 +93,7 @@ def test_sub_folders_with_pictures_are_concepts(tmp_path: Path) -> None:
     assert [(g.name, g.title, len(g.pictures), g.regularisation) for g in found.groups] == [
         ("eileen_girl", "eileen girl", 2, False), ("sylvie_green", "Sylvie Green", 3, False), ("reg", "reg", 4, True),
     ]  # fmt: skip
-    assert "10" in found.notes[0]
+    assert len(found.notes) == 1 and "data.loader.repeats={eileen_girl: 10}" in found.notes[0]
     assert len(found.pictures) == 5
 
 
@@ -104,6 +104,26 @@ def test_pictures_beside_sub_folders_are_one_concept_without_those_of_the_class(
     own, plain = scan(tmp_path).groups
     assert {seen.path.parent.name for seen in own.pictures} == {tmp_path.name, "more"}
     assert plain.regularisation and len(plain.pictures) == 3
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_our_runs_and_sets_drew_is_never_learned_from(tmp_path: Path, nested: bool) -> None:
+    fill(tmp_path / "mio" if nested else tmp_path, 3)
+    whole = accounted(scan(tmp_path))
+    names = [group.name for group in scan(tmp_path).groups]
+    draw(tmp_path / "runs" / "mio_tiny" / "samples" / "0" / "0.png", seed=70)
+    (tmp_path / "runs" / "mio_tiny" / "command.json").write_text("[]")
+    draw(tmp_path / "elsewhere" / "pictures" / "0.png", seed=71)
+    (tmp_path / "elsewhere" / "shards").mkdir()
+    (tmp_path / "elsewhere" / "shards" / "manifest.json").write_text("{}")
+    found = scan(tmp_path)
+    assert accounted(found) == whole and [group.name for group in found.groups] == names
+    assert "elsewhere, runs/mio_tiny" in found.notes[-1]
+    catalogue = Catalogue(tmp_path / "elsewhere" / "catalogue")
+    ingest(catalogue, FolderSource(tmp_path), workers=0)
+    assert {post.uid for post in catalogue.posts()} == {seen.uid for seen in found.pictures}
+    if not nested:  # one that is named itself is meant
+        assert len(scan(tmp_path / "runs" / "mio_tiny" / "samples").pictures) == 1
 
 
 def test_masks_are_no_pictures_of_the_concept(tmp_path: Path) -> None:

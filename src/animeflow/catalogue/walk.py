@@ -12,17 +12,38 @@ from ..image.header import sniff
 PICTURE_SUFFIXES = frozenset(
     [".png", ".apng", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif"]
 )  # the content decides in the end
+# Of a run its command, its end or its words, of a set its catalogue or shards: no user's folder of pictures has one of these.
+MADE = ("command.json", "EXIT.json", "lora.words", "catalogue/catalogue.parquet", "shards/manifest.json")
 
 
 def files_in(root: Path) -> Iterator[Path]:
-    """Every file below `root` in a fixed order; names that begin with a dot are left alone, links to folders are not followed."""
+    """Every file below `root` in a fixed order; names that begin with a dot are left alone, links to folders are not followed, and
+    what a run or set of ours left below it (`made_in`) is no file of the user's."""
     if not root.is_dir():
         raise DataError(f"there is no folder {root}", do="check the path of the source")
     for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = _sound(Path(folder), folders)
         for name in sorted(names):
             if not name.startswith("."):
                 yield Path(folder, name)
+
+
+def made_in(root: Path) -> list[Path]:
+    """Folders of runs and sets below `root`: their samples and sheets are drawn by a model and teach nothing."""
+    found: list[Path] = []
+    for folder, folders, _ in os.walk(root):
+        found += [Path(folder, name) for name in sorted(folders) if _is_made(Path(folder, name))]
+        folders[:] = _sound(Path(folder), folders)
+    return found
+
+
+def _sound(folder: Path, names: list[str]) -> list[str]:
+    return sorted(name for name in names if not name.startswith(".") and not _is_made(folder / name))
+
+
+def _is_made(folder: Path) -> bool:
+    """By what lies in it, since a run or set may have any name and place."""
+    return any((folder / mark).is_file() for mark in MADE)
 
 
 def is_picture(path: Path) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from ...catalogue.candidate import Candidate
 from ...catalogue.post import uid_of
 from ...catalogue.sources.folder import FolderSource
-from ...catalogue.walk import is_picture
+from ...catalogue.walk import files_in, is_picture, made_in
 from ...core.errors import DataError
 from ...image.decode import decode
 from ...image.header import read_header
@@ -29,6 +29,7 @@ REGULARISATION = ("reg", "regs", "regularisation", "regularization")
 MASKS = ("mask", "masks")
 DECODED = 150_000_000  # pixels that are decoded before the plan is shown: a few seconds
 LEAST = 2  # pictures of a concept
+NAMED = 4  # folders that are left alone
 
 
 def scan(folder: Path, *, decoded: int = DECODED, limits: Limits | None = None) -> Found:
@@ -48,10 +49,17 @@ def scan(folder: Path, *, decoded: int = DECODED, limits: Limits | None = None) 
         title = root.resolve().name
         if kohya := kohya_folder(title):
             title = kohya[1]
-            notes.append(f"the {kohya[0]} of {root.name} is not read as repeats: data.loader.repeats says them")
-        used = tuple(reader.looked_at(each for each in FolderSource(root) if not _within(each.path, root, inner)))
+        source = FolderSource(root, name=slug(title))
+        used = tuple(reader.looked_at(each for each in source if not _within(each.path, root, inner)))
         groups.append(Group(slug(title), title, root, used, regularisation))
     kept = tuple(_named_apart([group for group in groups if group.pictures]))
+    for group in kept:
+        if kohya := kohya_folder(group.root.resolve().name):
+            again = f"data.loader.repeats={{{group.name}: {kohya[0]}}} shows its pictures as often"
+            notes.append(f"the {kohya[0]} of {group.root.name} is not read as repeats: {again}")
+    if made := [str(each.relative_to(folder)) for each in made_in(folder)]:
+        more = f" and {len(made) - NAMED} more" if len(made) > NAMED else ""
+        notes.append(f"not read, since runs and sets of animeflow lie there: {', '.join(made[:NAMED])}{more}")
     found = Found(folder, kept, tuple(reader.dropped), tuple(notes))
     if not found.concepts:
         raise _nothing(found)
@@ -151,9 +159,12 @@ def mask_of(picture: Path) -> Path | None:
 
 def _roots(folder: Path) -> Iterator[tuple[Path, tuple[Path, ...], bool]]:
     """Every group's folder, what lies in it but belongs to another group, and whether it shows the class."""
-    inner = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    made = made_in(folder)
+    inner = sorted(e for e in folder.iterdir() if e.is_dir() and not e.name.startswith(".") and e not in made)
     regularisation = [each for each in inner if each.name.lower() in REGULARISATION]
     others = [each for each in inner if each not in regularisation and each.name.lower() not in MASKS]
+    # `runs` and `sets` themselves bear no mark, and what lies in them does.
+    others = [each for each in others if _holds_pictures(each) or not any(own.is_relative_to(each) for own in made)]
     here = any(_is_subject(each) for each in folder.iterdir() if each.is_file())
     if here or not others or not all(_holds_pictures(each) for each in others):
         yield folder, tuple(regularisation), False
@@ -167,7 +178,7 @@ def _is_subject(file: Path) -> bool:
 
 
 def _holds_pictures(folder: Path) -> bool:
-    return any(_is_subject(each) for each in folder.rglob("*") if each.is_file())
+    return any(map(_is_subject, files_in(folder)))
 
 
 def _within(path: Path, root: Path, inner: Sequence[Path]) -> bool:

@@ -20,6 +20,7 @@ from ..walk import files_in, is_picture, not_a_picture
 log = logging.getLogger(__name__)
 
 SIDECARS = (".txt", ".caption")
+FOLDER = "folder"  # the name of a source that nobody named
 MASK = ".mask"  # the end of a mask's stem
 MASKS = "masks"  # the folder of masks
 _LANGUAGE = re.compile(r"\.([a-z]{2}(?:-[A-Za-z]{2,4})?)$")
@@ -42,7 +43,7 @@ class FolderSource:
         self,
         root: Path,
         *,
-        name: str = "folder",
+        name: str = FOLDER,
         language: str = "en",
         rating: str = "unknown",
         origin: str = "unknown",
@@ -62,7 +63,7 @@ class FolderSource:
 
     def _folder(self, files: list[Path]) -> Iterator[Candidate]:
         """Candidates of one folder: every file is a picture, the sidecar of one, or refused."""
-        if files:
+        if files and self.name == FOLDER:  # whoever names its concept says its repeats too
             _hint(files[0].parent)
         texts = [file for file in files if file.suffix.lower() in SIDECARS]
         others = [file for file in files if file.suffix.lower() not in SIDECARS]
