@@ -10,12 +10,14 @@ from PIL import Image
 
 from animeflow.app.lora import length
 from animeflow.app.lora.found import Found
-from animeflow.app.lora.scan import mask_of, require_enough, scan, slug
+from animeflow.app.lora.scan import require_enough, scan, slug
 from animeflow.app.lora.situations import prompts
 from animeflow.catalogue.ingest import ingest
 from animeflow.catalogue.sources.folder import FolderSource
 from animeflow.catalogue.table import Catalogue
 from animeflow.core.errors import DataError
+from animeflow.data.shard import write_shards
+from animeflow.image.bucket import Bucket, BucketPlan
 
 
 def draw(path: Path, *, seed: int = 0, size: tuple[int, int] = (64, 48), mode: str = "RGB") -> Path:
@@ -135,7 +137,27 @@ def test_masks_are_no_pictures_of_the_concept(tmp_path: Path) -> None:
     assert {seen.path.name: seen.masked for seen in group.pictures} == {
         "00.png": "sidecar", "01.png": "sidecar", "02.png": "", "clear.png": "alpha",
     }  # fmt: skip
-    assert mask_of(tmp_path / "02.png") is None
+
+
+def test_masks_are_judged_as_the_shards_will(tmp_path: Path) -> None:
+    fill(tmp_path, 5)
+    for i, mask in enumerate((np.zeros((64, 48)), np.full((64, 48), 255), np.eye(64, 48) * 255, np.eye(32, 24) * 255)):
+        Image.fromarray(mask.astype(np.uint8)).save(tmp_path / f"{i:02d}.mask.png")
+    Image.fromarray(np.eye(64, 64, dtype=np.uint8)).save(tmp_path / "04.mask.png")
+    Image.fromarray(np.zeros((64, 48, 4), np.uint8)).save(tmp_path / "05.png")
+    found = scan(tmp_path)
+    assert [seen.masked for seen in found.pictures] == ["empty", "", "sidecar", "sidecar", "empty"]
+    (dropped,) = found.dropped
+    assert (dropped.path.name, dropped.reason) == ("04.png", "mask_aspect") and dropped.uid is not None
+    plain = scan(tmp_path, masks=False)
+    assert not plain.dropped and not any(seen.masked for seen in plain.pictures)
+
+    catalogue = Catalogue(tmp_path / "catalogue")
+    ingest(catalogue, FolderSource(tmp_path), workers=0)
+    plan = BucketPlan([Bucket(64, 48)], 16)
+    shards = write_shards(catalogue.posts(), plan, out=tmp_path / "shards", root=catalogue.root, masks="auto")
+    assert [each.reason for each in shards.rejected] == [dropped.reason]
+    assert (shards.masks["sidecar"], len(shards.masks["empty"])) == (2, 2)
 
 
 def test_concepts_have_names_of_their_own(tmp_path: Path) -> None:

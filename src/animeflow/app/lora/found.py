@@ -11,6 +11,8 @@ from typing import Any
 from ...catalogue.post import Post
 
 OTHER = "no_picture"  # neither picture nor sidecar: nothing to worry about
+EMPTY = "empty"  # a mask or alpha that shows nothing of its picture: all of it counts
+SMALL = ("too_small", "too_cropped")  # reasons of `data.assign`
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Seen:
     Attributes:
         uid: of the picture in the catalogue; it decides whether the picture is held out.
         facts: what its sidecars say: `tags` by category, `captions` by language, `rating`.
-        masked: what tells the figure from its background: "sidecar", "alpha" or "".
+        masked: what tells the figure from its background: "sidecar", "alpha", "" or EMPTY.
         proven: its pixels were decoded; of large sets only the header is read before the run.
     """
 

@@ -23,7 +23,7 @@ def prepare(folder: Path, asked: Asked, *, on_found: Callable[[Found], None] | N
         AnimeflowError: the folder, the base or a setting cannot be used.
     """
     _require_form(asked)
-    found = scan(folder)
+    found = scan(folder, masks="data.shard.masks=off" not in asked.words)
     if on_found is not None:
         on_found(found)
     least = 1 if "catalogue.val_share" in keys(asked.words) else LEAST

@@ -16,10 +16,9 @@ from ..wiring import Workspace, bucket_plan, captions
 from .base import TINY
 from .begun import begun
 from .choose import CONCEPTS, OURS, PRESET, YOU, Chosen
-from .found import Group
+from .found import EMPTY, SMALL, Group
 
 SHOWN = 4  # buckets
-SMALL = ("too_small", "too_cropped")  # reasons of `data.assign`
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,9 @@ def _pictures(chosen: Chosen) -> Iterator[Row]:
         yield Row("repeats", told, chosen.origin("data.loader.repeats"), chosen.reasons.get("data.loader.repeats", ""))
     yield from _sizes(chosen)
     masks = Counter(seen.masked for seen in found.pictures if seen.masked)
+    if empty := masks.pop(EMPTY, 0):
+        first = next(seen.path.name for seen in found.pictures if seen.masked == EMPTY)
+        yield Row("empty masks", f"{empty}, which count all of their picture", "", f"of {first}, for one", warns=True)
     if masks:
         background = (config["recipe"].get("mask") or {}).get("background")
         told = ", ".join(f"{number} by {kind}" for kind, number in masks.items())

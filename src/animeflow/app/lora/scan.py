@@ -16,14 +16,15 @@ from pathlib import Path
 from ...catalogue.candidate import Candidate
 from ...catalogue.post import uid_of
 from ...catalogue.sources.folder import FolderSource
-from ...catalogue.walk import files_in, is_picture, made_in
+from ...catalogue.walk import files_in, is_picture, made_in, mask_of
 from ...core.errors import DataError
 from ...image.decode import decode
 from ...image.header import read_header
+from ...image.mask import read_mask
 from ...image.picture import BadPicture, Limits
 from ...text.blocklist import Blocklist
 from ...text.trigger import kohya_folder
-from .found import OTHER, Dropped, Found, Group, Seen
+from .found import EMPTY, OTHER, SMALL, Dropped, Found, Group, Seen
 
 REGULARISATION = ("reg", "regs", "regularisation", "regularization")
 MASKS = ("mask", "masks")
@@ -32,17 +33,18 @@ LEAST = 2  # pictures of a concept
 NAMED = 4  # folders that are left alone
 
 
-def scan(folder: Path, *, decoded: int = DECODED, limits: Limits | None = None) -> Found:
+def scan(folder: Path, *, decoded: int = DECODED, limits: Limits | None = None, masks: bool = True) -> Found:
     """Everything below `folder`.
 
     Args:
         decoded: pixels of pictures that are decoded; of what is beyond only the head is read.
+        masks: look at what tells figures from backgrounds, as shards do with `data.shard.masks=auto`.
     Raises:
         DataError: it is no folder, or nothing in it can be learned from.
     """
     folder = Path(folder)
     _require_folder(folder)
-    reader = _Reader(decoded, limits or Limits())
+    reader = _Reader(decoded, limits or Limits(), masks)
     groups: list[Group] = []
     notes: list[str] = []
     for root, inner, regularisation in _roots(folder):
@@ -71,7 +73,7 @@ def require_enough(found: Found, *, least: int = LEAST) -> None:
     for group in found.concepts:
         if len(group.pictures) < least:
             count = "one picture" if len(group.pictures) == 1 else f"{len(group.pictures)} pictures"
-            small = [each for each in found.dropped if each.uid is not None and each.path.is_relative_to(group.root)]
+            small = [each for each in found.dropped if each.reason in SMALL and each.path.is_relative_to(group.root)]
             if small:
                 raise DataError(
                     f"{count} of {group.title}, and {len(small)} that the sizes of this run do not take: {small[0].detail}",
@@ -99,7 +101,8 @@ def slug(title: str) -> str:
 class _Reader:
     """Judges files one by one; remembers how much it has decoded, what it has seen and what it dropped."""
 
-    def __init__(self, decoded: int, limits: Limits) -> None:
+    def __init__(self, decoded: int, limits: Limits, masks: bool) -> None:
+        self.masks = masks
         self.left, self.limits, self.blocklist = decoded, limits, Blocklist.default()
         self.dropped: list[Dropped] = []
         self._known: set[str] = set()
@@ -135,7 +138,11 @@ class _Reader:
         except BadPicture as bad:
             return Dropped(path, bad.reason, bad.detail)
         self._known.add(digest)
-        masked = "sidecar" if mask_of(path) is not None else seen.masked
+        beside = mask_of(path) if self.masks else None
+        try:
+            masked = self._mask(beside, seen) if beside else seen.masked if self.masks else ""
+        except BadPicture as bad:  # the shards refuse its picture too
+            return Dropped(path, bad.reason, f"{beside.name if beside else ''}: {bad.detail}", seen.uid)
         words = {"tags": facts.tags, "captions": facts.captions, "rating": facts.rating}
         return replace(seen, facts=words, masked=masked)
 
@@ -144,17 +151,24 @@ class _Reader:
         pixels = (head.height or 0) * (head.width or 0)
         if head.height and head.width and pixels > self.left:
             return Seen(path, uid, head.width, head.height, head.format, proven=False)
-        picture = decode(data, limits=self.limits).facts
-        self.left -= picture.height * picture.width
-        masked = "alpha" if picture.transparent else ""
-        return Seen(path, uid, picture.width, picture.height, picture.format, masked=masked)
+        picture = decode(data, limits=self.limits)
+        facts, alpha = picture.facts, picture.alpha
+        self.left -= facts.height * facts.width
+        masked = "" if alpha is None else "alpha" if alpha.any() else EMPTY
+        return Seen(path, uid, facts.width, facts.height, facts.format, masked=masked)
 
-
-def mask_of(picture: Path) -> Path | None:
-    """The file that tells a picture's figure from its background: `NAME.mask.png` beside it, or `masks/NAME.png`."""
-    beside = picture.with_name(f"{picture.stem}.mask.png")
-    places = (beside, *(picture.parent / name / f"{picture.stem}.png" for name in MASKS))
-    return next((place for place in places if place.is_file()), None)
+    def _mask(self, beside: Path, seen: Seen) -> str:
+        """What shards will say of it. Raises BadPicture for one that does not fit its picture."""
+        if not seen.proven:
+            return "sidecar"
+        try:
+            data = beside.read_bytes()
+        except OSError as error:
+            raise BadPicture("mask_unreadable", error.strerror or type(error).__name__) from error
+        mask = read_mask(data, height=seen.height, width=seen.width, limits=self.limits)
+        if mask.min() == 255:
+            return ""
+        return "sidecar" if mask.any() else EMPTY
 
 
 def _roots(folder: Path) -> Iterator[tuple[Path, tuple[Path, ...], bool]]:
