@@ -135,6 +135,23 @@ def test_check_tells_a_sound_file_from_a_broken_one(family, made, states, tmp_pa
     assert code == 2 and "lora_unet_nowhere" in said
 
 
+@pytest.mark.parametrize(
+    ("start", "text"), [(b"only words", "does not begin like one"), (b"", "does not begin"), (b"PK\x03\x04aa", "pickled")]
+)  # fmt: skip
+def test_what_is_no_safetensors_is_told_as_show_tells_it(tmp_path, start, text):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(start)
+    code, said = call("check", path)
+    assert code == 2 and text in said
+    assert text in CliRunner().invoke(main, ["show", str(path)]).output
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_autoencoder_is_no_base(family, made):
+    code, said = call("check", made(family), "--base", next((Path(tiny_base(family)) / "vae").glob("*.safetensors")))
+    assert code == 2 and "an autoencoder" in said
+
+
 def test_a_base_of_another_family_is_refused(made):
     code, said = call("check", made(FAMILIES[0]), "--base", tiny_base(FAMILIES[1]))
     assert code == 2 and "no base of" in said and FAMILIES[0] in said

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import ConfigError, DataError, did_you_mean
 from ..learn.explain import parsed
 from ..model import registry
+from .show.header import read_header
 
 if TYPE_CHECKING:
     from ..learn.files import LoraFile
@@ -42,6 +43,8 @@ def read(path: str, family: str | None, *, where: str = "FILE") -> LoraFile:
         raise ConfigError(
             f"there is no {path}{did_you_mean(Path(path).name, near)}", where=where, do="give the path of a LoRA file"
         )
+    if Path(path).is_file():
+        read_header(Path(path))  # says what a file is that is none of safetensors
     found = read_lora(path, family=family)
     if found.text_encoder_keys:
         log.warning(
@@ -137,7 +140,7 @@ def ranks(state: LowRankState) -> dict[str, str]:
     }
 
 
-def readers(family: str, dialect: str) -> dict[str, str]:
+def readers(family: str, dialect: str, state: LowRankState) -> dict[str, str]:
     """Who reads this dialect, and where its file goes: for people."""
     words = dialects(family)[dialect]
-    return {"read by": ", ".join(words.readers), "put it in": words.place.replace("`", "")}
+    return {"read by": ", ".join(words.readers_of(state)), "put it in": words.place.replace("`", "")}

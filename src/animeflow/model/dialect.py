@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -28,6 +28,12 @@ class Dialect(Protocol):
 
     def matches(self, names: Iterable[str]) -> bool:
         """Whether every layer that these keys speak of is one of this dialect and family."""
+
+    def readers_of(self, state: LowRankState) -> tuple[str, ...]:
+        """Of the `readers` those that apply all that these additions have, lengths of DoRA too."""
+
+    def unread(self, names: Collection[str]) -> dict[str, str]:
+        """Of a network's layers those that change nothing that is drawn, and why: an addition to one learns nothing."""
 
     def notes(self, state: LowRankState) -> list[str]:
         """What programs that read this dialect make otherwise of these additions, or leave out: for log and card."""

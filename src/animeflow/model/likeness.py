@@ -21,7 +21,10 @@ LAST: tuple[Sign, ...] = (
     (r"(^|\.)blocks\.\d+\.adaln_modulation", "Cosmos-Predict2 without a text adapter"),
     (r"^(model\.diffusion_model\.)?input_blocks\.|^(down|mid)_blocks?\..*attentions\.", "a U-Net (SD 1.5 or SDXL)"),
     (r"(^|\.)time_text_embed\.|(^|\.)transformer_blocks\.", "a diffusion transformer in diffusers' names"),
-    (r"^first_stage_model\.|^decoder\.(up|up_blocks|upsamples|mid|mid_block|middle)\.", "an autoencoder"),
+    (
+        r"^first_stage_model\.|^decoder\.(up|up_blocks|upsamples|mid|mid_block|middle)\.|^decoder\.layers\.\d+\.(conv\.|weight$)",
+        "an autoencoder",
+    ),
     (r"(^|\.)text_model\.encoder\.", "a CLIP text encoder"),
     (r"^(encoder\.)?block\.\d+\.layer\.\d+\.(SelfAttention|DenseReluDense)\.", "a T5 text encoder"),
     (r"^(model\.)?layers\.\d+\.self_attn\.[qkvo]_proj\.", "a language model, such as Qwen3"),

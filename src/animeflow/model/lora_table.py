@@ -6,7 +6,7 @@ for it does alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -24,7 +24,7 @@ from .names import listed
 # ComfyUI's pull request 15458, open since August 2026.
 DORA_IN_COMFYUI = (
     "ComfyUI divides DoRA's rows by |W| instead of |W + delta W|, so it draws a little otherwise than training did; kohya's "
-    "scripts do not read DoRA at all. Merged into the model it is exact everywhere."
+    "scripts drop its lengths and read it as a plain LoRA. Merged into the model it is exact everywhere."
 )
 NO_DORA_IN_COMFYUI = "ComfyUI does not see DoRA in this file and applies it as a plain LoRA: give it another dialect."
 
@@ -47,6 +47,8 @@ class TableDialect:
         down, up, magnitude: endings that are written; those of others are read, too.
         own_alpha: alpha is a tensor of its own; else the scale is folded into B.
         told_by_alpha: another dialect of the family differs only in having no alpha.
+        plain: of the readers those that pass over DoRA's lengths.
+        dead: pattern of layer names, `#` for the last block's number -> why nothing reads what such a layer puts out.
         of_magnitudes: what a program makes of DoRA otherwise than training did.
         of_layers: pattern of layer names -> what a program makes of them otherwise.
     """
@@ -62,6 +64,8 @@ class TableDialect:
     magnitude: str = "lora_magnitude_vector"
     own_alpha: bool = False
     told_by_alpha: bool = False
+    plain: tuple[str, ...] = ()
+    dead: Mapping[str, str] = field(default_factory=dict)
     of_magnitudes: str = ""
     of_layers: Mapping[str, str] = field(default_factory=dict)
 
@@ -121,6 +125,21 @@ class TableDialect:
         if self.told_by_alpha and not any(name.endswith((".alpha", ".dora_scale")) for name in names):
             return False
         return bool(stems) and all(self._find(stem) is not None for stem in stems)
+
+    def readers_of(self, state: LowRankState) -> tuple[str, ...]:
+        """Of the `readers` those that apply all that these additions have, lengths of DoRA too."""
+        long = any(addition.magnitude is not None for addition in state.values())
+        return tuple(reader for reader in self.readers if not (long and reader in self.plain))
+
+    def unread(self, names: Collection[str]) -> dict[str, str]:
+        """Of a network's layers those that change nothing that is drawn, and why: an addition to one learns nothing."""
+        found: dict[str, str] = {}
+        for pattern, reason in self.dead.items():
+            layers = {
+                int(match[0]): name for name in names if (match := BLOCK.search(name)) and pattern_of(name) == pattern
+            }
+            found |= {layers[max(layers)]: reason} if layers else {}
+        return found
 
     def notes(self, state: LowRankState) -> list[str]:
         """What programs that read this dialect make otherwise of these additions, or leave out."""

@@ -36,7 +36,7 @@ def run(
             "dtype": str(kind).removeprefix("torch."),
             "size": page.size(sum(each.stat().st_size for each in files)),
             "read back": f"every delta W within {apart:.1e} of the original's" + _rounding(str(kind)),
-            **lora_file.readers(found.family, to),
+            **lora_file.readers(found.family, to, found.state),
         }
     )
 

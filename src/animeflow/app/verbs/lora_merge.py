@@ -99,7 +99,7 @@ def _to_lora(
             "kept": lost or "all: ranks lie side by side",
             "size": page.size(sum(each.stat().st_size for each in written)),
             "read back": f"within {apart:.1e} of the sum",
-            **lora_file.readers(family, dialect),
+            **lora_file.readers(family, dialect, state),
         }
     )
 
