@@ -75,6 +75,12 @@ def test_a_dialect_that_changes_delta_w_is_told(state, family):
     class Wrong:
         name, readers, place, example = "wrong", ("nobody",), "", ""
 
+        def unread(self, names):
+            return {}
+
+        def readers_of(self, state):
+            return self.readers
+
         def write(self, state):
             self.state = state
             return {}
@@ -103,22 +109,39 @@ def test_nothing_learned(state, family):
     assert found[""].sound, "programs load it"
 
 
-def test_an_addition_as_long_as_the_base(state, family, shapes):
-    draw = torch.Generator().manual_seed(1)
-    weights = {f"{name}.weight": torch.randn(shape, generator=draw) for name, shape in shapes.items()}
-    assert findings(state, family, weights=weights)["beside W"].level == OK
-    name = list(state)[3]
-    loud = findings(state | {name: replace(state[name], alpha=4000.0)}, family, weights=weights)["beside W"]
-    assert loud.level == WARNING and name in loud.what
-    length = float(torch.linalg.vector_norm(state[name].delta()) / torch.linalg.vector_norm(weights[f"{name}.weight"]))
-    share = findings(state, family, weights=weights)[""].layers[name].share
-    assert share == pytest.approx(length, rel=1e-6)
+def test_a_layer_that_nothing_reads_is_expected_to_be_zero(state, family, shapes):
+    unread = family.dialects()["kohya"].unread(shapes)
+    assert all(name in shapes for name in unread)
+    quiet = {name: replace(each, up=torch.zeros_like(each.up)) for name, each in state.items() if name in unread}
+    found = findings(state | quiet, family)["delta W"]
+    assert found.level == OK and all(name in found.what for name in unread)
+    for name in unread:  # in an earlier block the same layer is read
+        other = next(each for each in state if each.split(".")[-1] == name.split(".")[-1] and each != name)
+        zero = replace(state[other], up=torch.zeros_like(state[other].up))
+        assert findings(state | quiet | {other: zero}, family)["delta W"].level == WARNING
+
+
+@pytest.mark.parametrize("times", [1.0, 100.0])
+def test_a_small_base_that_learned_fast_has_not_blown_up(state, family, shapes, times):
+    """Once |W| in every layer is healthy there; a hundred times that is caught, in all layers as in one."""
+    weights = {f"{name}.weight": state[name].delta().reshape(shape) if name in state else torch.ones(shape)
+               for name, shape in shapes.items()}  # fmt: skip
+    every = {name: replace(each, alpha=times * each.alpha) for name, each in state.items()}
+    level, name = OK if times == 1.0 else WARNING, next(iter(state))
+    assert findings(every, family, weights=weights)["beside W"].level == level
+    found = findings(state | {name: every[name]}, family, weights=weights)["beside W"]
+    assert found.level == level and (level == OK or name in found.what)
 
 
 def test_dora_says_who_reads_it(state, family):
     dora = {name: replace(each, magnitude=torch.rand(each.up.shape[0]) + 1) for name, each in state.items()}
     found = findings(dora, family)["DoRA"]
-    assert found.level == WARNING and "ComfyUI" in found.why
+    assert found.level == WARNING and "read by ComfyUI;" in found.why and "|W + delta W|" in found.why
+    for name, dialect in family.dialects().items():
+        found = audit(dora, dialects=family.dialects(), dialect=name)
+        by_name = {each.name: each for each in found.findings}
+        assert f"read by {', '.join(dialect.readers_of(dora))};" in by_name["DoRA"].why
+        assert "sd-scripts" not in by_name[f"as {name}"].what and dialect.readers_of(state) == dialect.readers
 
 
 def test_alpha_that_split_qkv_left_behind(state, family):

@@ -74,7 +74,7 @@ def write(config: Mapping[str, Any], fam: Any, record: Mapping[str, Any], *, out
             "dialects": {
                 each: {
                     "file": places[each],
-                    "readers": list(known[each].readers),
+                    "readers": list(known[each].readers_of(state)),
                     "place": known[each].place,
                     "example": known[each].example,
                 }

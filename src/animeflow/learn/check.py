@@ -24,7 +24,9 @@ from .spectrum import distance, norm
 
 EXACT = 1e-6  # of |delta W|, in float32
 USUAL = (0.25, 4.0)  # scales alpha / rank that surprise nobody
-LOUD = 0.5  # of |W|: a delta W so long rarely draws anything but noise
+# Of |W|. A small base that learns fast comes to once its weights in all layers and draws well; a run that blew up is far beyond
+# that, in all its layers or in one.
+LOUD = 2.0
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ def audit(
         _numbers(broken, len(state)),
         *([] if shapes is None else [_fits(state, shapes)]),
         *_scales(layers),
-        *_lengths(layers, with_base=weights is not None),
-        *_dora(state, dialects),
+        *_lengths(layers, unread=dialects[dialect].unread(shapes or state), with_base=weights is not None),
+        *_dora(state, dialects[dialect]),
         *(_round_trip(name, each, sound) for name, each in dialects.items()),
     ]
     return Audit(tuple(findings), layers)
@@ -168,7 +170,7 @@ def _scales(layers: Mapping[str, LayerFacts]) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def _lengths(layers: Mapping[str, LayerFacts], *, with_base: bool) -> Iterator[Finding]:
+def _lengths(layers: Mapping[str, LayerFacts], *, unread: Mapping[str, str], with_base: bool) -> Iterator[Finding]:
     nothing = [name for name, each in layers.items() if each.norm == 0]
     if layers and len(nothing) == len(layers):
         yield Finding(
@@ -180,7 +182,9 @@ def _lengths(layers: Mapping[str, LayerFacts], *, with_base: bool) -> Iterator[F
     if not told:
         return
     what = f"|delta W| from {told[-1][0]:.3g} to {told[0][0]:.3g}, most in {told[0][1]}"
-    if nothing:
+    for name in [name for name in nothing if name in unread]:
+        what += f"; zero in {name}, as it has to be: {unread[name]}"
+    if nothing := [name for name in nothing if name not in unread]:
         yield Finding(
             "delta W", WARNING, f"{what}; zero in {len(nothing)} layers: {listed(nothing)}",
             why="these layers did not learn, or were written to fill a joined one",
@@ -206,16 +210,17 @@ def _beside_base(shares: Mapping[str, float]) -> Finding:
     )  # fmt: skip
 
 
-def _dora(state: LowRankState, dialects: Mapping[str, Dialect]) -> Iterator[Finding]:
+def _dora(state: LowRankState, dialect: Dialect) -> Iterator[Finding]:
     with_lengths = {name: each for name, each in state.items() if each.magnitude is not None}
     if not with_lengths:
         return
-    can = [name for name, dialect in dialects.items() if not isinstance(_written(dialect, with_lengths), str)]
-    readers = dict.fromkeys(reader for name in can for reader in dialects[name].readers)
+    readers = ", ".join(dialect.readers_of(with_lengths)) or "no program"
+    notes = " ".join(dialect.notes(with_lengths))
     yield Finding(
         "DoRA", WARNING, f"{len(with_lengths)} layers have lengths of their own (DoRA)",
-        why=f"read by {', '.join(readers) or 'no program'}; others apply it as a plain LoRA, which draws something else",
-        do=f"give it away as {' or '.join(can)}" if can else "merge it into a model",
+        why=f"in the names of {dialect.name} read by {readers}; others apply it as a plain LoRA, which draws something else. "
+        f"{notes}".rstrip(),
+        do="merge it into a model where every program should draw the same: animeflow lora merge FILE --base BASE",
     )  # fmt: skip
 
 
@@ -235,7 +240,7 @@ def _round_trip(name: str, dialect: Dialect, state: LowRankState) -> Finding:
             why="another program would draw something else", do="report this, with the file",
         )  # fmt: skip
     return Finding(
-        label, OK, f"delta W comes back within {max(error, 1e-16):.1g}; read by {', '.join(dialect.readers)}"
+        label, OK, f"delta W comes back within {max(error, 1e-16):.1g}; read by {', '.join(dialect.readers_of(state))}"
     )
 
 

@@ -61,6 +61,7 @@ def dialects() -> Mapping[str, Dialect]:
         TableDialect(
             name="kohya",
             readers=("ComfyUI", "kohya sd-scripts"),
+            plain=("kohya sd-scripts",),
             place=LORAS,
             rows=ROWS,
             spellings=(
@@ -89,6 +90,7 @@ def dialects() -> Mapping[str, Dialect]:
         TableDialect(
             name="diffusers",
             readers=("diffusers", "ComfyUI"),
+            plain=("ComfyUI",),
             of_magnitudes=NO_DORA_IN_COMFYUI,
             place=LORAS,
             example=EXAMPLE,

@@ -7,6 +7,7 @@ and values are one layer, and diffusers its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import nn
 
@@ -24,6 +25,8 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "attention": ATTENTION,
     "all": (BLOCKS,),  # with the modulations: what kohya's `networks.lora_sd3` trains
 }
+# Of the last block only the picture goes on, so the text there is asked (keys, values) and asks nothing itself.
+DEAD = {"transformer_blocks.#.attn.add_q_proj": "nothing reads what the last block's text asks for"}
 EXAMPLE = """```python
 from diffusers import StableDiffusion3Pipeline
 
@@ -51,6 +54,7 @@ def dialects() -> Mapping[str, Dialect]:
         TableDialect(
             name="kohya",
             readers=("ComfyUI", "kohya sd-scripts"),
+            plain=("kohya sd-scripts",),
             place=LORAS,
             rows=ROWS,
             spellings=(
@@ -79,6 +83,7 @@ def dialects() -> Mapping[str, Dialect]:
         TableDialect(
             name="diffusers",
             readers=("diffusers", "ComfyUI"),
+            plain=("ComfyUI",),
             of_magnitudes=NO_DORA_IN_COMFYUI,
             place=LORAS,
             example=EXAMPLE,
@@ -95,4 +100,4 @@ def dialects() -> Mapping[str, Dialect]:
             own_alpha=True,
         ),
     )
-    return {dialect.name: dialect for dialect in found}
+    return {dialect.name: replace(dialect, dead=DEAD) for dialect in found}
