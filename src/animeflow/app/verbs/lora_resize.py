@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...core.errors import ConfigError
 from .. import lora_file
 from ..show import page
 
@@ -30,6 +31,12 @@ def run(
 
     found = lora_file.read(file, family)
     state, told = resize(found.state, rank=rank, keep=keep)
+    if all(each.after == each.before for each in told.values()):
+        ranks = _span(sorted({each.before for each in told.values()}))
+        raise ConfigError(
+            f"nothing would get smaller: the file has rank {ranks}", where="--keep" if rank is None else f"--rank {rank}",
+            why="a higher rank adds nothing to what a file says", do="give a smaller one, or keep the file as it is",
+        )  # fmt: skip
     ending = f"rank{rank}" if rank is not None else f"keep{keep:g}"
     path = lora_file.place_for(Path(file), ending, dialect=found.dialect, out=out)
     change = f"resized to {'rank ' + str(rank) if rank is not None else f'{keep:.1%} of each delta W'}"
