@@ -145,6 +145,9 @@ def test_averages_checkpoints_and_runs(tmp_path):
     assert "part of a checkpoint" in told(next(folder.glob("*.safetensors")))["what"]
     (run / "config.json").write_text(json.dumps({"name": "mine", "model": {"family": "f", "flavour": "g"}}))
     found = told(run)
+    assert "animeflow train name=mine" in found["hints"]
+    (run / "lora.words").write_text("name=mine")
+    assert told(run)["hints"][0] == f"animeflow train @{run}/lora.words"
     assert found["what"] == "a run" and found["facts"]["name"] == "mine" and found["facts"]["model"] == "f g"
     assert "newest at 120" in found["facts"]["checkpoints"]
     write_average(

@@ -3,6 +3,7 @@ manifests; loads no tensor."""
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -93,7 +94,9 @@ def _run(path: Path) -> Shown:
         "date": record.get("date"),
         "set": config.get("set"),
     }
-    hints = [f"animeflow train name={name}", f"animeflow report name={name}"]
+    words = path / "lora.words"  # of `animeflow lora`, whose runs are no other experiment's
+    hints = [f"animeflow train {shlex.quote(f'@{words}') if words.is_file() else f'name={name}'}"]
+    hints.append(f"animeflow report name={name}")
     return Shown("a run", facts, (*hints, f"animeflow export name={name}"))
 
 
