@@ -66,5 +66,8 @@ def test_every_figure_is_the_records():
 
 
 def test_a_cell_cannot_break_the_table():
+    example = {"diffusers": {"file": "x", "example": 'from_pretrained("{base}")'}}
+    assert 'from_pretrained("PATH_OF_BASE/some")' in lora_card({"base": "some", "dialects": example})
+    assert 'from_pretrained("models/some")' in lora_card({"base": "models/some", "dialects": example})
     card = lora_card({"base": "a|b\nc"})
     assert r"a\|b c" in card

@@ -100,7 +100,10 @@ def _use(record: Record) -> str:
         )
     for each in dialects.values():
         if each.get("example"):
-            base = (record.get("learn") or {}).get("base") or record.get("base") or "BASE"
+            base = (record.get("learn") or {}).get("base") or record.get("base") or ""
+            base = (
+                base if "/" in str(base) else f"PATH_OF_BASE/{base}".rstrip("/")
+            )  # a bare name is a folder's, wherever that lies
             text.append(str(each["example"]).replace("{file}", str(each.get("file"))).replace("{base}", str(base)))
     return "\n\n".join(text)
 

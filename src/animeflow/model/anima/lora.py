@@ -28,7 +28,7 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
 EXAMPLE = """```python
 from diffusers import ModularPipeline
 
-pipe = ModularPipeline.from_pretrained("{base}")  # the base as a diffusers folder
+pipe = ModularPipeline.from_pretrained("{base}")  # the path of the base, as a diffusers folder
 pipe.load_components()
 pipe.load_lora_weights(".", weight_name="{file}")
 ```"""

@@ -30,7 +30,7 @@ DEAD = {"transformer_blocks.#.attn.add_q_proj": "nothing reads what the last blo
 EXAMPLE = """```python
 from diffusers import StableDiffusion3Pipeline
 
-pipe = StableDiffusion3Pipeline.from_pretrained("{base}")  # the base as a diffusers folder
+pipe = StableDiffusion3Pipeline.from_pretrained("{base}")  # the path of the base, as a diffusers folder
 pipe.load_lora_weights(".", weight_name="{file}")
 ```"""
 PEFT_EXAMPLE = """```python
