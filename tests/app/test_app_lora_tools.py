@@ -174,6 +174,8 @@ def test_merge_adds_to_the_base_what_it_says(family, made, states, bases, tmp_pa
         assert torch.equal(found[name], expected.float()) or torch.allclose(
             found[name].double(), expected, rtol=0, atol=1e-7
         )
+    hint = next(line for line in said.splitlines() if "animeflow sample" in line).split("animeflow ")[1]
+    assert hint == f"sample sample.source={out} sample.height=96 sample.width=96", "the base's size"
     record = json.loads((out / "record.json").read_text())
     assert "0.5 x one.safetensors" in record["parent"]
     header = next(path for path in out.rglob("*.safetensors") if "animeflow.parent" in read_metadata(path))

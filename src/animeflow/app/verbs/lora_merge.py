@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import ConfigError, did_you_mean
+from ...core.files import read_json
 from .. import lora_file
 from ..base_family import base_family
 from ..loras import parse
@@ -46,7 +49,7 @@ def run(
         _to_lora(named[0][0], found, parts, rank=rank, dtype=dtype, out=out)
     else:
         _refuse({"--rank": rank}, "is of a LoRA file, and a model has none", "leave it out")
-        _to_model(named[0][0], found[0].family, parts, base=base, layout=layout, dtype=dtype, out=out)
+        _to_model(named[0][0], found, parts, base=base, layout=layout, dtype=dtype, out=out)
 
 
 def _one_family(found: Sequence[LoraFile]) -> None:
@@ -117,7 +120,7 @@ def _shared(found: Sequence[LoraFile]) -> dict[str, str]:
 
 def _to_model(
     first: Path,
-    family: str,
+    found: Sequence[LoraFile],
     parts: Sequence[Weighted],
     *,
     base: str,
@@ -133,9 +136,10 @@ def _to_model(
     path = Path(out) if out else first.with_name(f"{first.stem}_merged")
     if path.exists():
         raise ConfigError(f"{path} is there already", where="--out", do="give --out, or take that folder away first")
-    fam = base_family(base, family)
+    fam = base_family(base, found[0].family)
     chosen = _layout(fam, layout, Path(base))
     kind = dtype or _stored(Path(base))
+    width, height = _size(found, Path(base)) or ("WIDTH", "HEIGHT")
     recipe = f"{Path(base).name} + {_recipe(parts)}"
     state = merged(fam.backbone().export_state(), parts)
     report = export(
@@ -155,9 +159,20 @@ def _to_model(
             "dtype": kind,
             "size": page.size(report.bytes),
             "put it in": fam.layouts()[chosen].place.replace("`", ""),
-            "try it": f"animeflow sample sample.source={path}",
+            "try it": f"animeflow sample {shlex.quote(f'sample.source={path}')} sample.height={height} sample.width={width}",
         }
     )
+
+
+def _size(found: Sequence[LoraFile], base: Path) -> tuple[str, str] | None:
+    """Width and height that the first LoRA was trained at, else the base, as far as they say so."""
+    from ...learn.explain import explain
+
+    record = read_json(base / "record.json") if (base / "record.json").is_file() else {}
+    told = [explain(each.metadata).get("resolution") for each in found]
+    told.append(record.get("resolution") if isinstance(record, dict) else None)
+    sizes = (re.fullmatch(r"\(?(\d+)(?: *[x,] *(\d+))?\)?", str(each)) for each in told)
+    return next(((size[1], size[2] or size[1]) for size in sizes if size), None)
 
 
 def _layout(fam: Any, asked: str | None, base: Path) -> str:
