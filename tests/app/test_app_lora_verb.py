@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,36 @@ def test_length_and_rate_of_a_large_base_come_from_the_pictures(here: Path) -> N
         longer = choose(found, base, Asked(words=("train.images=9000", "optim.lr=1e-5", *small)))
         assert (longer.config["train"]["images"], longer.config["train"]["samples"]["every_images"]) == (9000, 900)
         assert longer.config["optim"]["lr"] == 1e-5
+
+
+def test_a_shorter_rehearsal_is_looked_at_as_often(here: Path) -> None:
+    folder = fill(here / "mio", 14)
+    plain, short = (chosen(folder, *words).config["train"] for words in ((), ("train.images=200",)))
+    assert plain == compose([f"experiment={chosen(folder).base.preset}"])["train"]
+    assert (short["samples"]["every_images"], short["checkpoint_every_images"]) == (20, 40)
+    own = chosen(folder, "train.images=200", "train.samples.every_images=50").config["train"]
+    assert (own["samples"]["every_images"], own["checkpoint_every_images"]) == (50, 40)
+
+
+def test_the_plan_tells_of_rare_sizes_and_of_two_rates(here: Path) -> None:
+    folder = fill(here / "mio", 9)
+    told = {row.name: row for row in rows(chosen(folder, "optim.lora_plus=4"))}
+    assert "4 times that" in told["learning rate"].value and "sizes of few" not in told
+    Image.new("RGB", (128, 88)).save(folder / "wide.png")
+    told = {row.name: row for row in rows(chosen(folder))}
+    assert told["sizes of few"].value.startswith("1 of fewer than 8") and "LoRA+" not in told["learning rate"].value
+
+
+def test_the_end_names_every_trigger_and_how_few_were_held_out(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from animeflow.app.lora import end
+
+    fill(here / "cast" / "mio", 12)
+    fill(here / "cast" / "rin", 4, first=50)
+    both = chosen(here / "cast")
+    assert end.calls(both).endswith(": mio; rin") and end.calls(chosen(here / "cast" / "rin")).endswith(": rin")
+    monkeypatch.setattr(end.early_stop, "hint", lambda run: "ema name=RUN")
+    assert end.stopping(both, here) == f"held out on only {both.held_out} pictures: ema name={both.config['name']}"
+    assert end.stopping(replace(both, held_out=8), here) == f"ema name={both.config['name']}"
 
 
 def test_pictures_of_the_class_take_the_place_of_the_prior_loss(here: Path) -> None:
@@ -271,6 +302,26 @@ def test_nobody_to_ask_is_an_error_and_a_dry_run_asks_nobody(pictures: Path) -> 
     assert not (pictures / "runs").exists()
     (line,) = [line for line in done.output.splitlines() if line.startswith("animeflow train ")]
     assert compose(shlex.split(line)[2:]) == chosen(Path("mio")).config
+
+
+def test_the_question_stands_below_the_plan_and_a_stop_there_wrote_nothing(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from animeflow.app.lora import show, stages
+
+    def stop(*_: object, **__: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(show, "ask", stop)
+    done = lora("mio", "--tiny")
+    assert done.exit_code == 130 and "nothing was written" in done.output and "checkpoint" not in done.output
+    name = chosen(Path("mio")).config["name"]
+    assert [line for line in done.output.splitlines() if line.startswith("animeflow train ")] == [
+        f"animeflow train @runs/{name}/lora.words"
+    ]
+    assert not (pictures / "runs").exists()
+    monkeypatch.setattr(stages, "run", stop)
+    assert "before the first checkpoint" in lora("mio", "--tiny", "-y").output
 
 
 def test_the_plan_marks_what_the_user_said_in_yellow(

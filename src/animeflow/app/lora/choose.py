@@ -185,22 +185,25 @@ def _data(found: Found, config: Mapping[str, Any]) -> dict[str, tuple[Any, str]]
 
 
 def _length(found: Found, config: Mapping[str, Any], base: Base) -> dict[str, tuple[Any, str]]:
-    """How long, and how often something is looked at. The small preset is a rehearsal of fixed length."""
+    """How long, and how often something is looked at. The small preset is a rehearsal of its own length and rhythm."""
     train, batch = config["train"], config["data"]["loader"]["batch"]
+    # What the user says about the length decides the rest too.
+    default = flat(compose([word("experiment", base.preset)]))["train.images"]
+    said = train["images"] if train["images"] != default and isinstance(train["images"], int) else None
     if base.preset.endswith(TINY):
-        return {}
+        return _rhythm(said) if said else {}
     counts = [len(group.pictures) for group in found.concepts]
     seen = length.images(counts, batch=batch)
     if found.regularisation:
         seen *= 2  # every second picture is one of the class
-    # What the user says about the length decides the rest too.
-    default = flat(compose([word("experiment", base.preset)]))["train.images"]
-    said = train["images"] if train["images"] != default else None
     total = said or seen
     each = round(total / sum(counts))
-    tenth = max(1, round(total / 10))
+    return {"train.images": (seen, f"{sum(counts)} pictures, about {each} views each")} | _rhythm(total)
+
+
+def _rhythm(images: int) -> dict[str, tuple[Any, str]]:
+    tenth = max(1, round(images / 10))
     return {
-        "train.images": (seen, f"{sum(counts)} pictures, about {each} views each"),
         "train.samples.every_images": (tenth, "every tenth of the run"),
         "train.validate.every_images": (max(1, tenth // 2), "every twentieth"),
         "train.checkpoint_every_images": (2 * tenth, "every fifth"),

@@ -14,6 +14,8 @@ from . import show
 from .choose import Chosen
 from .stages import Done
 
+FEW = 8  # held-out pictures, below which their loss hangs on which ones they are
+
 
 def tell(chosen: Chosen, done: Done) -> None:
     """The end of a run on a terminal."""
@@ -21,15 +23,30 @@ def tell(chosen: Chosen, done: Done) -> None:
     show.files(list(paths(chosen, done)))
     if done.verified is not None:
         show.say(f"  {done.verified.verdict}", style="green")
-    hint = early_stop.hint(done.run)
-    if hint:
-        show.say(f"  {hint.replace('name=RUN', 'name=' + str(chosen.config['name']))}")
+    if hint := stopping(chosen, done.run):
+        show.say(f"  {hint}")
     measured = identity(done.run)
     if measured:
         show.say(f"  {measured}")
     show.command(example(chosen), title="draw with it")
-    trigger = chosen.leads[0][0]
-    show.say(f"The word that calls it: {trigger}" if trigger else "It has no trigger: it acts on every prompt.")
+    show.say(calls(chosen))
+
+
+def calls(chosen: Chosen) -> str:
+    """Every trigger."""
+    triggers = [trigger for trigger, _ in chosen.leads if trigger]
+    if len(triggers) > 1:
+        return f"The words that call them: {'; '.join(triggers)}"
+    return f"The word that calls it: {triggers[0]}" if triggers else "It has no trigger: it acts on every prompt."
+
+
+def stopping(chosen: Chosen, run: Path) -> str | None:
+    """When learning stopped, and how little that says where few pictures were held out."""
+    hint = early_stop.hint(run)
+    if hint is None:
+        return None
+    few = f"held out on only {chosen.held_out} picture{'s' * (chosen.held_out > 1)}: " if chosen.held_out < FEW else ""
+    return few + hint.replace("name=RUN", f"name={chosen.config['name']}")
 
 
 def identity(run: Path) -> str | None:

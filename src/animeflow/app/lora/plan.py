@@ -90,6 +90,12 @@ def _sizes(chosen: Chosen) -> Iterator[Row]:
     more = f" and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else ""
     why = f"{len(ordered)} of {len(bucket_plan(chosen.config))} buckets"
     yield Row("sizes", told + more, chosen.origin("data.bucket"), why)
+    load = chosen.config["data"]["loader"]
+    chunk = load["batch"] // load["chunks_per_step"]
+    rare = [str(bucket) for bucket, number in ordered if number < chunk]
+    if rare:
+        why = f"a step shows some of these twice, which does no harm; crop pictures to one shape, or data.loader.batch={chunk // 2}"
+        yield Row("sizes of few", f"{len(rare)} of fewer than {chunk} pictures: {', '.join(rare[:SHOWN])}", "", why)
     small = [each for each in chosen.found.dropped if each.reason in SMALL]
     if small:
         reasons = Counter(each.reason.replace("_", " ") for each in small)
@@ -177,10 +183,12 @@ def _learning(chosen: Chosen, lora: Mapping[str, Any]) -> Iterator[Row]:
               chosen.origin("train.images", "data.loader.batch"), why)  # fmt: skip
     scale = lora["scale"] if isinstance(lora["scale"], list) else [lora["scale"]]
     effective = _span([rate * each for each in scale])
-    yield Row("learning rate", f"{rate:g} x alpha / rank = {effective}, {config['optim']['kind']}",
+    plus = config["optim"].get("lora_plus", 1)
+    up = f", up matrices {plus:g} times that (LoRA+)" if plus != 1 else ""
+    yield Row("learning rate", f"{rate:g} x alpha / rank = {effective}, {config['optim']['kind']}{up}",
               chosen.origin("optim.lr", "optim"), chosen.reasons.get("optim.lr", ""))  # fmt: skip
     prior = (config["recipe"].get("prior") or {}).get("kind", "none")
-    why = {"dop": "the class is held to what the base draws", "none": ""}.get(prior, "")
+    why = {"dop": "the class is pulled towards what the base draws", "none": ""}.get(prior, "")
     why = chosen.reasons.get("recipe.prior.kind", why)
     yield Row("prior", prior, chosen.origin("recipe.prior.kind", "recipe.prior"), why)
     prompts = len(config["sample"]["prompts"] or [])

@@ -10,6 +10,7 @@ from ..lora import show
 from ..lora.choose import Asked, Chosen
 
 log = logging.getLogger(__name__)
+INTERRUPTED = 130  # what a shell says of Ctrl-C
 
 
 def run(
@@ -27,25 +28,49 @@ def run(
 ) -> int:
     """The exit code: 0 when the files are written and verified, 75 when training was asked to stop and is saved."""
     from ..lora import end, stages
-    from ..lora.job import prepare
-    from ..lora.plan import rows
-    from ..lora.words import line
+    from ..lora.begun import begun
 
     asked = Asked(base, family, tiny, preset, trigger, kind, tuple(overrides))
-    chosen = prepare(Path(directory), asked, on_found=show.found)
-    show.plan(rows(chosen), title=chosen.config["name"])
-    show.command(line(chosen.words), title="the same run by the verbs that scripts use")
-    if dry_run:
+    try:
+        chosen = _agreed(Path(directory), asked, yes=yes, dry_run=dry_run)
+    except KeyboardInterrupt:
+        show.say("\nstopped; nothing was written")
+        return INTERRUPTED
+    if chosen is None:
         return 0
-    if not yes and not show.ask("train?"):
-        show.say("nothing was written")
-        return 0
-    done = stages.run(chosen)
+    try:
+        done = stages.run(chosen)
+    except KeyboardInterrupt:
+        if begun(chosen.config) is not None:
+            raise
+        show.say("\nstopped before the first checkpoint; the same command goes on with what is read and encoded")
+        return INTERRUPTED
     if done.code:
         show.say(f"stopped and saved; the same command goes on: {_again(chosen, directory, asked)}", style="bold")
         return done.code
     end.tell(chosen, done)
     return 0
+
+
+def _agreed(folder: Path, asked: Asked, *, yes: bool, dry_run: bool) -> Chosen | None:
+    """The run after its plan was shown; None where it shall not be. Writes nothing."""
+    from ..lora.job import prepare
+    from ..lora.plan import rows
+    from ..lora.stages import WORDS
+    from ..lora.words import line
+    from ..wiring import Workspace
+
+    chosen = prepare(folder, asked, on_found=show.found)
+    show.plan(rows(chosen), title=chosen.config["name"])
+    if dry_run:
+        show.command(line(chosen.words), title="the same run by the verbs that scripts use")
+        return None
+    saved = line([f"@{Workspace.of(dict(chosen.config)).run / WORDS}"])
+    show.command(saved, title="the same run for scripts, once it has begun (--dry-run shows all its words)")
+    if not yes and not show.ask("train?"):
+        show.say("nothing was written")
+        return None
+    return chosen
 
 
 def _again(chosen: Chosen, directory: str, asked: Asked) -> str:
