@@ -70,6 +70,11 @@ def test_a_lora_says_for_what_and_how_strong_in_every_dialect(family, tmp_path):
         assert facts["scale"].startswith("0.5 (alpha" if name != "diffusers" else "1 (no alpha")
         assert facts.get("trigger") == words.get("animeflow.trigger")
         assert any("lora convert" in hint for hint in found["hints"])
+    trained = {"ss_seed": "3", "ss_unet_lr": "0.1", "ss_steps": "9"}
+    for merged, shown in (({}, True), ({"animeflow.merged": "1 x a + 1 x b"}, False)):
+        save_file(load_file(tmp_path / "a_kohya.safetensors"), tmp_path / "m.safetensors", metadata=trained | merged)
+        facts = told(tmp_path / "m.safetensors")["facts"]
+        assert all((fact in facts) is shown for fact in ("seed", "learning rate", "steps"))
 
 
 def test_a_lora_of_another_network_and_of_another_kind(tmp_path):

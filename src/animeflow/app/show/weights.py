@@ -23,6 +23,8 @@ PLACES = {  # words of `likeness` -> what it is for, and where it goes
     "a T5 text encoder": ("reads prompts", "ComfyUI/models/text_encoders"),
 }
 TAESD = "taesd_"
+OF_ONE = ("learning rate", "batch", "seed", "pictures", "steps", "epochs", "images seen", "optimizer", "schedule", "recipe", "data",
+          "run", "tags")  # fmt: skip
 
 
 def show_file(path: Path) -> Shown:
@@ -60,6 +62,8 @@ def provenance(metadata: Mapping[str, str]) -> dict[str, Any]:
     from ...learn.explain import explain
 
     told = explain(metadata)
+    if "merged" in told:  # of several: what one of them was trained with is not theirs
+        told = {fact: value for fact, value in told.items() if fact not in OF_ONE}
     recipe = told.pop("recipe", None)
     if isinstance(recipe, dict):
         told["recipe"] = ", ".join(f"{key}: {page.words(_short(value))}" for key, value in recipe.items())
