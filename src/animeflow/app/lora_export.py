@@ -45,69 +45,60 @@ def write(config: Mapping[str, Any], fam: Any, record: Mapping[str, Any], *, out
         ConfigError: an unknown dialect, or `out` holds something else.
         DataError: a number is not finite, or a file does not give back what was written.
     """
-    from ..export.export import CARD, MANIFEST, RECORD, check_place, facts_of, file_name
-    from ..export.lora_card import lora_card
+    from ..export.export import check_place, file_name
     from ..learn.files import write_lora
     from ..learn.metadata import lora_metadata
     from ..learn.state import lora_state
     from ..model.tensor_file import dtype_named
 
-    started, node = time.monotonic(), config["export"]
-    known, name = fam.dialects(), file_name(str(config["name"]))
-    chosen = _chosen(node.get("dialects"), known)
+    started, node, known = time.monotonic(), config["export"], fam.dialects()
+    places = _places(file_name(str(config["name"])), _chosen(node.get("dialects"), known))
     state, dtype = lora_state(fam.backbone(), fam), dtype_named(node["dtype"])
     check_place(out)
     with files.atomic_folder(out) as folder:
-        places: dict[str, str] = {}
-        for i, dialect in enumerate(chosen):
-            target = (
-                folder / dialect
-                if dialect == CANONICAL
-                else folder / f"{name}{'' if i == 0 else '_' + dialect}.safetensors"
-            )
+        for dialect, place in places.items():
             metadata = lora_metadata(fam, state, record, dialect=dialect)
-            write_lora(target, state, family=fam.name, dialect=dialect, dtype=dtype, metadata=metadata)
-            places[dialect] = target.name
-        told = {
-            **record,
-            "dtype": node["dtype"],
-            "dialects": {
-                each: {
-                    "file": places[each],
-                    "readers": list(known[each].readers_of(state)),
-                    "place": known[each].place,
-                    "example": known[each].example,
-                }
-                for each in chosen
-            },
-        }
-        notes = list(dict.fromkeys(note for each in chosen for note in known[each].notes(state)))
-        told |= {"notes": notes or None, "files": facts_of(folder)}
-        files.write_json(folder / RECORD, told)
-        files.write_text(folder / CARD, lora_card(told))
-        written = facts_of(folder)
-        size = sum(file["bytes"] for file in written)
-        files.write_json(
-            folder / MANIFEST,
-            {
-                "kind": "lora",
-                "files": written,
-                "counts": {"files": len(written), "bytes": size},
-                "dtype": node["dtype"],
-            },
-        )
+            write_lora(folder / place, state, family=fam.name, dialect=dialect, dtype=dtype, metadata=metadata)
+        notes = tuple(dict.fromkeys(note for each in places for note in known[each].notes(state)))
+        told = {each: _told(known[each], state) | {"file": place} for each, place in places.items()}
+        size = _describe(folder, {**record, "dtype": node["dtype"], "dialects": told, "notes": list(notes) or None})
     report = LoraExport(
         folder=out,
         files={dialect: out / place for dialect, place in places.items()},
         layers=len(state),
         bytes=size,
-        notes=tuple(told.get("notes") or ()),
+        notes=notes,
         seconds=time.monotonic() - started,
     )
     log.info(
-        "exported %s: %s, %d layers, %.1f MB, every tensor read back", out, ", ".join(chosen), len(state), size / 1e6
+        "exported %s: %s, %d layers, %.1f MB, every tensor read back", out, ", ".join(places), len(state), size / 1e6
     )
     return report
+
+
+def _places(name: str, dialects: Sequence[str]) -> dict[str, str]:
+    """Dialect -> file, or the folder of `CANONICAL`, by its name below the export."""
+    ends = {dialect: "" if i == 0 else f"_{dialect}" for i, dialect in enumerate(dialects)}
+    return {each: each if each == CANONICAL else f"{name}{end}.safetensors" for each, end in ends.items()}
+
+
+def _told(dialect: Any, state: Any) -> dict[str, Any]:
+    """What card and record say of a dialect."""
+    return {"readers": list(dialect.readers_of(state)), "place": dialect.place, "example": dialect.example}
+
+
+def _describe(folder: Path, record: dict[str, Any]) -> int:
+    """Record, card and manifest beside the files. Returns the bytes of all."""
+    from ..export.export import CARD, MANIFEST, RECORD, facts_of
+    from ..export.lora_card import lora_card
+
+    record = {**record, "files": facts_of(folder)}
+    files.write_json(folder / RECORD, record)
+    files.write_text(folder / CARD, lora_card(record))
+    written = facts_of(folder)
+    counts = {"files": len(written), "bytes": sum(file["bytes"] for file in written)}
+    files.write_json(folder / MANIFEST, {"kind": "lora", "files": written, "counts": counts, "dtype": record["dtype"]})
+    return int(counts["bytes"])
 
 
 def _chosen(asked: Sequence[str] | None, known: Mapping[str, Any]) -> list[str]:
