@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AnimeflowError, DataError
 from ...model import registry
@@ -13,6 +13,9 @@ from . import page
 from .header import Header
 from .shown import Shown
 from .weights import provenance, summary
+
+if TYPE_CHECKING:
+    from ...model.dialect import Dialect
 
 CONFIG = "adapter_config.json"  # beside the file of a peft folder
 SMALL = 500_000_000  # bytes
@@ -39,8 +42,14 @@ def show_lora(path: Path, header: Header, *, folder: Path | None = None) -> Show
         facts["keys"] = ", ".join(list(header.tensors)[:3])
         return Shown(kind, {**facts, **_strength(path, header, folder, names), **recorded, **summary(header), **told})
     words = registry.dialects(family)[str(dialect)]
-    facts |= {"names": dialect, "read by": ", ".join(words.readers), "put it in": words.place.replace("`", "")}
+    facts |= {
+        "names": dialect,
+        "read by": ", ".join(_readers(words, dora=MAGNITUDE in kinds)),
+        "put it in": words.place.replace("`", ""),
+    }
     facts |= _strength(path, header, folder, names)
+    if any(JOINED in name for name in names):
+        facts["layers"] = f"{facts['layers']} in these names, which join queries, keys and values of an attention"
     if MAGNITUDE in kinds:
         facts["DoRA"] = "yes: each row has a length of its own; programs that do not read it draw something else"
     if text:
@@ -50,6 +59,18 @@ def show_lora(path: Path, header: Header, *, folder: Path | None = None) -> Show
     others = [name for name in registry.dialects(family) if name != dialect]
     hints.append(f"animeflow lora convert {target} --to {'|'.join(others)}")
     return Shown(f"a LoRA for {family}", {**facts, **summary(header), **told}, tuple(hints))
+
+
+def _readers(dialect: Dialect, *, dora: bool) -> tuple[str, ...]:
+    """Who reads a file of this dialect, all that is in it."""
+    if not dora:
+        return dialect.readers
+    import torch
+
+    from ...model.low_rank import LowRank
+
+    blank = torch.zeros(1, 1)
+    return dialect.readers_of({"": LowRank(blank, blank, 1.0, blank[0])})
 
 
 def show_folder(folder: Path) -> Shown:
