@@ -21,13 +21,10 @@ from animeflow.train.snapshots import Snapshots
 IMAGES, BATCH = 4096, 8
 
 
-@pytest.fixture(scope="module")
-def walked(tmp_path_factory) -> tuple[Path, PowerEMA]:
-    """A run's folder with 16 snapshots in fp16 of two widths, and averages of other widths too, at its end."""
-    folder = tmp_path_factory.mktemp("walked") / "run"
+def walk(folder: Path, *, widths: tuple[float, ...], until: int = IMAGES) -> PowerEMA:
+    """A run's folder with 16 snapshots in fp16 of two widths; returns the averages of `widths` as they were after `until` images."""
     module = nn.Linear(24, 8)
-    stored = PowerEMA(module, sigma_rels=(0.05, 0.10))
-    others = PowerEMA(module, sigma_rels=(0.05, 0.07, 0.15))
+    stored, true = PowerEMA(module, sigma_rels=(0.05, 0.10)), PowerEMA(module, sigma_rels=widths)
     snapshots = Snapshots(folder / "snapshots", Averages(snapshots=16), total_images=IMAGES)
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -35,9 +32,17 @@ def walked(tmp_path_factory) -> tuple[Path, PowerEMA]:
             for p in module.parameters():
                 p.add_(torch.randn(p.shape, generator=draw))
             stored.update(seen, BATCH)
-            others.update(seen, BATCH)
             snapshots.keep(seen, stored)
-    return folder, others
+            if seen <= until:
+                true.update(seen, BATCH)
+    return true
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory) -> tuple[Path, PowerEMA]:
+    """A run's folder, and averages of other widths too, at its end."""
+    folder = tmp_path_factory.mktemp("walked") / "run"
+    return folder, walk(folder, widths=(0.05, 0.07, 0.15))
 
 
 def words(folder: Path) -> list[str]:
@@ -121,19 +126,8 @@ def test_widths_have_names_of_their_own() -> None:
 
 
 def test_an_earlier_state_is_the_average_that_it_had_then(tmp_path) -> None:
-    folder, module, half = tmp_path / "run", nn.Linear(24, 8), 2048
-    stored = PowerEMA(module, sigma_rels=(0.05, 0.10))
-    true = PowerEMA(module, sigma_rels=(0.08,))
-    snapshots = Snapshots(folder / "snapshots", Averages(snapshots=16), total_images=IMAGES)
-    draw = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for seen in range(BATCH, IMAGES + 1, BATCH):
-            for p in module.parameters():
-                p.add_(torch.randn(p.shape, generator=draw))
-            stored.update(seen, BATCH)
-            snapshots.keep(seen, stored)
-            if seen <= half:
-                true.update(seen, BATCH)
+    folder, half = tmp_path / "run", IMAGES // 2
+    true = walk(folder, widths=(0.08,), until=half)
     ema.run(words(folder), sigma_rel=0.08, images=half)
     tensors, made = averaged.read_average(folder / "ema" / f"sigma_rel-0.080-{half}.safetensors")
     assert made["images_seen"] == half and all(each["images"] <= half for each in made["snapshots"])
