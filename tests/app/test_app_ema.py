@@ -22,7 +22,7 @@ IMAGES, BATCH = 4096, 8
 
 
 def walk(folder: Path, *, widths: tuple[float, ...], until: int = IMAGES) -> PowerEMA:
-    """A run's folder with 16 snapshots in fp16 of two widths; returns the averages of `widths` as they were after `until` images."""
+    """A run's folder with 16 snapshots in fp16 of two widths; returns the averages of `widths` as they were after `until`."""
     module = nn.Linear(24, 8)
     stored, true = PowerEMA(module, sigma_rels=(0.05, 0.10)), PowerEMA(module, sigma_rels=widths)
     snapshots = Snapshots(folder / "snapshots", Averages(snapshots=16), total_images=IMAGES)
