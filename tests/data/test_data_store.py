@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from animeflow.core.errors import DataError
 from animeflow.core.files import address
-from animeflow.data.segment import index_path
+from animeflow.data.segment import index_path, open_segment
 from animeflow.data.store import Store, StoreWriter
 
 
@@ -82,6 +85,34 @@ def test_a_lost_index_is_rebuilt_and_an_index_of_another_file_is_not_believed(st
     again = Store(store.folder)
     assert len(again) == 40 and index_path(paths[0]).is_file()
     assert all(same(again.get(entry(n)[0]), entry(n)[1]) for n in range(40))
+
+
+@pytest.mark.parametrize("left", [10, 200])
+def test_an_index_that_was_cut_off_is_made_anew(store: Store, left: int):
+    beside = index_path(min(store.folder.glob("*.safetensors")))
+    beside.write_bytes(beside.read_bytes()[:left])
+    again = Store(store.folder)
+    assert len(again) == 40 and all(same(again.get(entry(n)[0]), entry(n)[1]) for n in range(40))
+    with np.load(beside) as saved:
+        assert len(saved["entries"])
+
+
+def test_indices_are_parsed_one_at_a_time_whatever_the_threads(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """CPython before 3.13 fails now and then where two threads parse literals, as numpy does with every header."""
+    segment = min(store.folder.glob("*.safetensors"))
+    inside, most, load = [0], [0], np.load
+
+    def slow(*args: object, **options: object) -> object:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.01)
+        inside[0] -= 1
+        return load(*args, **options)
+
+    monkeypatch.setattr("animeflow.data.segment.np.load", slow)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: open_segment(segment), range(8)))
+    assert len(found) == 8 and most == [1]
 
 
 def test_a_flipped_byte_is_found_and_named(tmp_path: Path):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import json
 import math
+import threading
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,10 @@ _DTYPES = {
     torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
 TORCH = {name: dtype for dtype, name in _DTYPES.items()}
+
+# numpy reads the header of an array as a Python literal, and CPython before 3.13 counts the depth of all threads that parse in one
+# place: two at once may fail with "AST constructor recursion depth mismatch" (python/cpython#106905).
+_one_parser = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -82,16 +88,22 @@ def index_path(path: Path) -> Path:
     return path.with_suffix(".index.npz")
 
 
+def read_index(file: Path | io.BytesIO) -> dict[str, np.ndarray]:
+    """All arrays of an index file. A broken one raises what numpy raises: OSError, ValueError, KeyError, EOFError, BadZipFile."""
+    with _one_parser, np.load(file, allow_pickle=False) as saved:
+        return {part: saved[part] for part in ("name", "bytes", "layouts", "entries")}
+
+
 def open_segment(path: Path) -> Segment:
     """Read the index beside a file, or rebuild it from the file. Raises DataError when the file is cut short or not ours."""
     beside, size = index_path(path), path.stat().st_size
     if beside.is_file():
         try:
-            with np.load(beside, allow_pickle=False) as saved:
-                if (str(saved["name"]), int(saved["bytes"])) == (path.name, size):
-                    layouts = json.loads(saved["layouts"].tobytes())
-                    return Segment(path, saved["entries"], tuple(_layout(rows) for rows in layouts))
-        except (OSError, ValueError, KeyError, EOFError):
+            saved = read_index(beside)
+            if (str(saved["name"]), int(saved["bytes"])) == (path.name, size):
+                layouts = json.loads(saved["layouts"].tobytes())
+                return Segment(path, saved["entries"], tuple(_layout(rows) for rows in layouts))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             pass  # the index is only a copy of what the file says
     return _index(path)
 

@@ -7,11 +7,9 @@ import json
 import zipfile
 from pathlib import Path
 
-import numpy as np
-
 from ..core.errors import DataError
 from .place import OutOfReach, Place
-from .segment import ENTRY, Segment, index_path
+from .segment import ENTRY, Segment, index_path, read_index
 
 
 def fetch_segment(place: Place, name: str) -> Segment:
@@ -24,10 +22,7 @@ def fetch_segment(place: Place, name: str) -> Segment:
 
     def check(data: bytes) -> None:
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as saved:
-                found = {
-                    part: saved[part] for part in ("name", "bytes", "layouts", "entries")
-                }  # reads, and so checks, all
+            found = read_index(io.BytesIO(data))  # reads, and so checks, all
             if found["entries"].dtype != ENTRY:
                 raise ValueError("its entries are of another form")
             json.loads(found["layouts"].tobytes())
@@ -46,13 +41,8 @@ def fetch_segment(place: Place, name: str) -> Segment:
             error.what, where=error.where, why="elsewhere, entries are found by the .index.npz beside each file",
             do=error.do or "copy the .index.npz files with the others",
         ) from error  # fmt: skip
-    with np.load(io.BytesIO(data), allow_pickle=False) as saved:
-        owner, size, text, entries = (
-            str(saved["name"]),
-            int(saved["bytes"]),
-            saved["layouts"].tobytes(),
-            saved["entries"],
-        )
+    saved = read_index(io.BytesIO(data))
+    owner, size, text, entries = str(saved["name"]), int(saved["bytes"]), saved["layouts"].tobytes(), saved["entries"]
     there = place.size(name)
     if owner != name or (there is not None and there != size):
         raise DataError(
