@@ -25,7 +25,7 @@ FLOORS = [
     {"core"},
     {"flow", "image", "text", "toonworld"},
     {"catalogue", "model", "optim"},
-    {"data", "recipe", "sample", "export", "learn"},
+    {"data", "recipe", "sample", "export", "learn", "curate", "annotate"},
     {"train", "evaluate"},
     {"bench"},
     {"app"},
@@ -45,14 +45,16 @@ DOORS = {  # foreign library -> the rooms, or the one module, that may import it
     "peft": {"model", "export", "learn"},
     "tokenizers": {"model", "export"},
     "wandb": {"train/tracker.py"},
-    "duckdb": {"catalogue"},
-    "pyarrow": {"catalogue", "data"},
+    "duckdb": {"catalogue", "curate"},
+    "pyarrow": {"catalogue", "data", "curate", "annotate"},
+    "onnxruntime": {"annotate"},
+    "ray": {"core/engine.py"},
     "fsspec": {"data"},
     "torchao": {"model", "optim"},
     "bitsandbytes": {"model", "optim"},
     "prodigyopt": {"optim"},
 }
-TORCH_FREE = ("image", "text", "toonworld", "catalogue")  # they start fast and run in worker processes
+TORCH_FREE = ("image", "text", "toonworld", "catalogue", "curate")  # they start fast and run in worker processes
 FAMILY_BLIND = ("flow", "recipe", "train", "data", "sample")  # they know parts by protocol only
 SLOW = ("torch", "diffusers", "transformers", "peft", "accelerate", "wandb", "webdataset", "cv2", "duckdb", "pyarrow")
 

@@ -16,6 +16,7 @@ import click
 from .. import __version__
 from ..core.errors import AnimeflowError, ConfigError
 from ..model import registry
+from . import word_commands
 from .lora_commands import lora
 
 VERBS = {
@@ -23,7 +24,17 @@ VERBS = {
     "doctor": "Look over this machine: torch, GPU, memory, weights, a few training steps; say what to mend and how.",
     "lora": "Train a LoRA from a folder of pictures; check, convert, merge and resize LoRA files.",
     "toonworld": "Draw pictures with known truth into a folder.",
+    "unpack": "Take the pictures out of archives, videos and comic pages into a folder that `catalogue` reads.",
     "catalogue": "Read a folder, a booru dump or sidecars into a catalogue; list what was rejected and why.",
+    "dedup": "Find the same drawing in several files, and versions of one drawing; propose the best of each.",
+    "annotate": "Let taggers and detectors of yours say what they see; their scores are kept beside the catalogue.",
+    "filter": "Say which pictures the set will have, rule by rule, with counts; writes nothing.",
+    "coverage": "Count pictures per character, series and artist; name those that are short.",
+    "decide": "Write people's decisions into the catalogue's log: keep, reject, flag, undo; join several people's logs.",
+    "certify": "Print what is known of where the pictures are from, for the model card; fail where evidence is missing.",
+    "tags": "Build and look over a database of tags: names, aliases, translations, implications.",
+    "captions": "See captions as training will.",
+    "prompt": "Read a prompt in any language as the tags that a model knows.",
     "shard": "Cut the catalogue's pictures into buckets and write WebDataset shards.",
     "codec": "Train the small codec that needs no download, on the pictures of the shards.",
     "cache": "Encode pictures and captions once; only what changed is encoded again.",
@@ -38,12 +49,13 @@ VERBS = {
     "oracle": "Train the small network that reads drawn attributes back, and test it.",
     "bench": "Measure one part against a limit or a peer, both in one run, and print JSON.",
 }
-PLAIN = ("show", "import")  # verbs that take no settings
+PLAIN = ("show", "import", "unpack")  # verbs that take no settings
 MODULES = {"import": "import_kohya"}  # a word of Python's own
 BENCHES = ("reader", "step", "encode", "images")
 
 EPILOG = """\b
 The path:  toonworld -> catalogue -> shard -> codec -> cache -> train -> export -> sample -> report
+The set:   unpack -> catalogue -> dedup -> annotate -> decide -> filter -> certify -> shard
 Settings:  every verb takes KEY=VALUE words over the files in configs/, for example
              animeflow train experiment=toonworld_tiny optim.lr=2e-4 train.images=5000
            @FILE stands for the words of a file, one a line
@@ -167,6 +179,46 @@ def _options(verb: str) -> list[click.Parameter]:
             out,
             click.Option(["--base"], metavar="PATH", help="The model, in place of the one that the file names."),
         ]
+    if verb == "unpack":
+        into = click.Option(["--into"], metavar="DIR", required=True, help="Where the pictures go; made if missing.")
+        panels = click.Option(["--panels"], is_flag=True, help="Cut comic pages into their panels.")
+        return [click.Argument(["files"], nargs=-1, required=True, metavar="FILE..."), into, panels, dry_run]
+    if verb == "dedup":
+        sheet = click.Option(["--sheet"], metavar="FILE.png", help="Draw the groups, best picture first.")
+        return [sheet, dry_run]
+    if verb == "annotate":
+        return [click.Argument(["kind"], type=click.Choice(["tagger", "detector", "masks"])), dry_run]
+    if verb == "filter":
+        return [
+            click.Option(["--why"], metavar="SHA256|PATH", help="Say of one picture which rule decided."),
+            click.Option(["--json"], is_flag=True, help="Print JSON."),
+        ]
+    if verb == "coverage":
+        return [
+            click.Option(
+                ["--by"], default="character", show_default=True, help="character, copyright, artist or general."
+            ),
+            click.Option(
+                ["--min", "least"], type=int, default=200, show_default=True, help="Fewer pictures are short."
+            ),
+            click.Option(
+                ["--against"], metavar="FILE.csv", help="name,count: what exists elsewhere, for a share of it."
+            ),
+            click.Option(["--json"], is_flag=True, help="Print JSON."),
+        ]
+    if verb == "decide":
+        return [
+            click.Option(["--log"], "logs", metavar="FILE.jsonl", multiple=True, help="Another person's log, to join."),
+            click.Option(["--keep"], metavar="SHA256|PATH", multiple=True),
+            click.Option(["--reject"], metavar="SHA256|PATH", multiple=True),
+            click.Option(["--flag"], metavar="SHA256|PATH", multiple=True),
+            click.Option(["--reason"], metavar="WORD", default="", help="Why: ai, watermark, lowres, crop, ..."),
+            click.Option(["--reviewer"], metavar="NAME", help="Who decides."),
+            click.Option(["--undo"], type=int, metavar="SEQ", help="Take one decision back, by its number."),
+            dry_run,
+        ]
+    if verb == "certify":
+        return [click.Option(["--json"], is_flag=True, help="Print JSON.")]
     if verb == "ema":
         about = "Width of the average as a share of the run: 0.01 to 0.25."
         at = "After so many images of the run; at its end by default."
@@ -189,6 +241,16 @@ def _examples(verb: str) -> str:
             "animeflow catalogue experiment=pictures_tiny catalogue.root=my_pictures",
             "animeflow catalogue name=mine catalogue=danbooru catalogue.root=files catalogue.posts=posts.jsonl",
         ],
+        "unpack": ["animeflow unpack game.rpa comic.zip --into pictures", "animeflow unpack film.mkv --into frames"],
+        "dedup": ["animeflow dedup name=mine", "animeflow dedup name=mine --sheet groups.png"],
+        "annotate": ["animeflow annotate tagger name=mine annotate.tagger.path=models/my_tagger"],
+        "filter": ["animeflow filter name=mine curate=careful", "animeflow filter name=mine --why pictures/17.png"],
+        "coverage": ["animeflow coverage name=mine --by character --min 200"],
+        "decide": [
+            "animeflow decide name=mine --reject pictures/17.png --reason watermark --reviewer ana",
+            "animeflow decide name=mine --log ben.jsonl",
+        ],
+        "certify": ["animeflow certify name=mine curate=careful"],
         "shard": ["animeflow shard experiment=pictures_tiny catalogue.root=my_pictures"],
         "codec": ["animeflow codec experiment=toonworld_tiny"],
         "cache": ["animeflow cache experiment=pictures_tiny", "animeflow cache --dry-run experiment=pictures_tiny"],
@@ -223,8 +285,9 @@ def _examples(verb: str) -> str:
     return f"\n\n\b\nExamples:\n{lines}"
 
 
+GROUPS = {"lora": lora, "tags": word_commands.tags, "captions": word_commands.captions, "prompt": word_commands.prompt}
 for _verb, _about in VERBS.items():
-    main.add_command(lora(execute) if _verb == "lora" else _command(_verb, _about))
+    main.add_command(GROUPS[_verb](execute) if _verb in GROUPS else _command(_verb, _about))
 
 if __name__ == "__main__":
     main()

@@ -27,6 +27,11 @@ class Facts:
     site: str | None = None
     source: str | None = None
     surfaces: tuple[str, ...] = ()
+    licence: str | None = None
+    evidence: tuple[str, ...] = ()
+    generator: str | None = None
+    generation: int | None = None
+    parent: str | None = None
 
 
 @dataclass

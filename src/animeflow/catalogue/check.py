@@ -1,4 +1,5 @@
-"""Is this file a picture? Bytes read, hashed and decoded to the last row, in worker processes. Knows files; knows no table.
+"""Is this file a picture, and what does it look like? Bytes read, hashed, decoded to the last row, screened for signs of their
+origin, in worker processes. Knows files; knows no table.
 
 A worker may die on a hostile file without taking the run along: that file is then tried alone and refused as `decoder_died`.
 """
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..image.decode import decode
+from ..image.evidence.screen import screen
+from ..image.fingerprint import fingerprint
 from ..image.picture import BadPicture, Limits
 
 CHUNK = 16
@@ -32,6 +35,9 @@ class Checked:
     notes: tuple[str, ...] = ()
     reason: str | None = None
     detail: str = ""
+    print: bytes = b""  # a packed Fingerprint
+    signs: tuple[str, ...] = ()  # words of the Signs of its origin, strongest first
+    measures: tuple[tuple[str, float], ...] = ()  # what the screen measured, for queues: ("tiled", 0.03)
 
 
 def check(path: str, limits: Limits) -> Checked:
@@ -49,10 +55,14 @@ def check(path: str, limits: Limits) -> Checked:
         return Checked("", size, time, reason=reason, detail=error.strerror or type(error).__name__)
     digest = hashlib.sha256(data).hexdigest()
     try:
-        facts = decode(data, limits=limits).facts
+        picture = decode(data, limits=limits)
     except BadPicture as bad:
         return Checked(digest, len(data), stat.st_mtime_ns, reason=bad.reason, detail=bad.detail)
-    return Checked(digest, len(data), stat.st_mtime_ns, facts.height, facts.width, facts.format, facts.notes)
+    facts = picture.facts
+    return Checked(
+        digest, len(data), stat.st_mtime_ns, facts.height, facts.width, facts.format, facts.notes,
+        print=fingerprint(picture).pack(), signs=tuple(sign.word for sign in screen(data, picture, limits=limits)),
+    )  # fmt: skip
 
 
 def check_all(paths: Sequence[str], limits: Limits, pool: Pool | None) -> Iterator[Checked]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from ..core.files import canonical, sha256
 from ..text.tags import CATEGORIES
 
+LATER = ("licence", "snapshot", "evidence", "generator", "generation", "parent")  # absent in catalogues of before
 ORIGINS = ("human", "ai", "ai_assisted", "drawn_by_program", "unknown")
 
 
@@ -38,6 +39,10 @@ class Post:
         origin: human, ai, ai_assisted, drawn_by_program or unknown. Absence of proof is `unknown`.
         truth: what a drawing program knows about its picture, None for all others.
         split: train or val, a function of the uid.
+        licence: what the source, or the person who named the folder, says of its licence. snapshot: date on which it was taken.
+        evidence: what speaks for its origin, strongest first: `certain ai png_text AUTOMATIC1111`, `certain ai tag ai-generated`.
+        generator: the tool or model that made it. generation: 0 for people's work, n + 1 for what a model of generation n made.
+        parent: `source_id` of the post that it is a version of, as the source says.
     """
 
     uid: int
@@ -58,15 +63,25 @@ class Post:
     origin: str
     truth: dict[str, Any] | None
     split: str
+    licence: str | None = None
+    snapshot: str | None = None
+    evidence: tuple[str, ...] = ()
+    generator: str | None = None
+    generation: int | None = None
+    parent: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON of the post: what travels in shards."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        """JSON of the post: what travels in shards. Facts that came later are left out where there are none, so that the digests of
+        older posts, and what was made of them, stay."""
+        facts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        facts["evidence"] = list(self.evidence)
+        return {name: value for name, value in facts.items() if name not in LATER or value not in (None, [])}
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Post:
         """The inverse of `as_dict`; further keys are ignored."""
-        return cls(**{f.name: facts[f.name] for f in dataclasses.fields(cls)})
+        known = {f.name: facts[f.name] for f in dataclasses.fields(cls) if f.name in facts or f.name not in LATER}
+        return cls(**known | {"evidence": tuple(facts.get("evidence") or ())})
 
     def digest(self) -> str:
         """16 hex digits that change with any fact."""
@@ -74,7 +89,7 @@ class Post:
 
     def as_row(self) -> dict[str, Any]:
         """The row in Parquet: maps as pairs, truth as JSON, the digest beside."""
-        row = self.as_dict()
+        row = dict.fromkeys(LATER) | self.as_dict()
         row["captions"] = sorted(self.captions.items())
         row["truth"] = None if self.truth is None else canonical(self.truth).decode()
         return row | {"digest": self.digest()}
@@ -109,5 +124,11 @@ SCHEMA = pa.schema(
         ("truth", pa.string()),
         ("split", pa.string()),
         ("digest", pa.string()),
+        ("licence", pa.string()),
+        ("snapshot", pa.string()),
+        ("evidence", pa.list_(pa.string())),
+        ("generator", pa.string()),
+        ("generation", pa.int32()),
+        ("parent", pa.string()),
     ]
 )

@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.files import address, atomic_path
+from ..image import fingerprint
+from ..image.evidence import screen
 from ..image.picture import Limits
 from .check import Checked
 
-RULES = 1  # raise when `check` judges the same bytes in another way
+RULES = 2  # raise when `check` judges the same bytes in another way
 
 _SCHEMA = pa.schema(
     [
@@ -30,6 +32,9 @@ _SCHEMA = pa.schema(
         ("notes", pa.list_(pa.string())),
         ("reason", pa.string()),
         ("detail", pa.string()),
+        ("print", pa.binary()),
+        ("signs", pa.list_(pa.string())),
+        ("measures", pa.map_(pa.string(), pa.float64())),
         ("rules", pa.string()),
     ]
 )
@@ -45,7 +50,9 @@ class Seen:
 
     def __init__(self, file: Path, limits: Limits) -> None:
         self.file = file
-        self._rules = address(rules=RULES, limits=dataclasses.asdict(limits))
+        self._rules = address(
+            rules=RULES, prints=fingerprint.VERSION, signs=screen.VERSION, limits=dataclasses.asdict(limits)
+        )
         self._rows: dict[str, dict[str, Any]] = {}
         self._changed = False
         if file.exists():
@@ -63,10 +70,17 @@ class Seen:
         if (row["bytes"], row["mtime_ns"]) != (stat.st_size, stat.st_mtime_ns):
             return None
         facts = {field.name: row[field.name] for field in dataclasses.fields(Checked)}
-        return Checked(**facts | {"notes": tuple(row["notes"])})
+        return Checked(**facts | {name: tuple(row[name]) for name in ("notes", "signs", "measures")})
 
     def put(self, key: str, checked: Checked) -> None:
-        row = {"path": key, "rules": self._rules, **vars(checked), "notes": list(checked.notes)}
+        row = {
+            "path": key,
+            "rules": self._rules,
+            **vars(checked),
+            "notes": list(checked.notes),
+            "signs": list(checked.signs),
+        }
+        row["measures"] = list(checked.measures)
         if self._rows.get(key) != row:
             self._rows[key] = row
             self._changed = True

@@ -194,13 +194,13 @@ class Catalogue:
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         if self._file("catalogue.parquet").exists():
-            yield from pads.dataset(self._file("catalogue.parquet")).to_batches(use_threads=False)
+            yield from pads.dataset(self._file("catalogue.parquet"), schema=SCHEMA).to_batches(use_threads=False)
 
     def _query(self, where: str) -> Iterator[pa.RecordBatch]:
         if not self._file("catalogue.parquet").exists():
             return
         with duckdb.connect(config={"enable_external_access": "false"}) as connection:
-            connection.register("posts", pads.dataset(self._file("catalogue.parquet")))
+            connection.register("posts", pads.dataset(self._file("catalogue.parquet"), schema=SCHEMA))
             try:
                 yield from connection.sql(f"select * from posts where ({where})").to_arrow_reader(ROWS_PER_GROUP)
             except duckdb.Error as error:

@@ -21,7 +21,7 @@ WHERE = "data.shard.scales"
 class Scaled(Post):
     """A picture at a scale: the post, with the uid of the sample."""
 
-    scale: float
+    scale: float = 1.0
 
 
 def scaled_uid(uid: int, scale: float) -> int:
