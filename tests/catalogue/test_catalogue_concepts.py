@@ -10,9 +10,10 @@ import pytest
 from test_catalogue_sources import picture
 
 from animeflow.app.compose import compose
+from animeflow.app.sources import source
 from animeflow.app.verbs.catalogue import collect
 from animeflow.app.verbs.shard import cut as shards
-from animeflow.app.wiring import captions, source
+from animeflow.app.wiring import captions
 from animeflow.catalogue.ingest import ingest
 from animeflow.catalogue.sources.concepts import ConceptsSource
 from animeflow.catalogue.sources.folder import FolderSource

@@ -1,2 +1,1 @@
-"""What models say of pictures: taggers, detectors, masks. Scores are kept beside the catalogue with the tool that gave them; nothing here
-takes a picture out."""
+"""What models say of pictures: taggers, detectors, masks. Scores are kept beside the catalogue with the tool that gave them."""

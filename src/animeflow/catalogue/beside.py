@@ -1,4 +1,4 @@
-"""Tables beside the catalogue, keyed by uid: fingerprints, scores, groups. Knows Arrow and atomic files; knows no column's meaning."""
+"""Tables beside the catalogue, keyed by uid: fingerprints, scores. Knows Arrow and atomic files; knows no column's meaning."""
 
 from __future__ import annotations
 

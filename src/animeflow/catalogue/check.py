@@ -20,6 +20,7 @@ from ..image.fingerprint import fingerprint
 from ..image.picture import BadPicture, Limits
 
 CHUNK = 16
+Packed = bytes  # within Checked the word is a number of them
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Checked:
     notes: tuple[str, ...] = ()
     reason: str | None = None
     detail: str = ""
-    print: bytes = b""  # a packed Fingerprint
+    print: Packed = b""  # a packed Fingerprint
     signs: tuple[str, ...] = ()  # words of the Signs of its origin, strongest first
     measures: tuple[tuple[str, float], ...] = ()  # what the screen measured, for queues: ("tiled", 0.03)
 

@@ -14,10 +14,14 @@ from itertools import islice
 
 from ..core.files import sha256_file
 from ..core.log import progress
+from ..image.evidence import screen
 from ..image.picture import Limits
 from ..text.blocklist import Blocklist
+from . import beside
 from .candidate import Candidate, Source
 from .check import Checked, Pool, check_all
+from .origin import origin_of
+from .own import OwnSamples
 from .post import Post, uid_of
 from .seen import Seen
 from .split import split_of
@@ -67,6 +71,9 @@ def ingest(
     limits: Limits | None = None,
     val_share: float = 0.02,
     blocklist: Blocklist | None = None,
+    licence: str | None = None,
+    snapshot: str | None = None,
+    own: OwnSamples | None = None,
 ) -> IngestReport:
     """Take every usable picture of `source` into `catalogue` and commit.
 
@@ -75,19 +82,25 @@ def ingest(
         limits: what a file may cost.
         val_share: share of pictures kept for validation.
         blocklist: the default one unless given; it can be extended, there is no switch for it.
+        licence: a note for posts whose source says nothing of theirs.
+        snapshot: the date on which the source was taken, for all its posts.
+        own: pictures that runs of ours drew; they are refused.
     """
     limits = limits or Limits()
     started = time.monotonic()
     name = f"{source.name}:{catalogue.stored_path(source.root)}"
-    run = _Run(catalogue, limits, val_share, blocklist or Blocklist.default(), IngestReport(source.name), name)
+    run = _Run(
+        catalogue, limits, val_share, blocklist or Blocklist.default(), IngestReport(source.name), name,
+        licence=licence, snapshot=snapshot, own=own,
+    )  # fmt: skip
     catalogue.forget_rejections(name)
     catalogue.config |= {"val_share": val_share, "limits": dataclasses.asdict(limits)}
     number = os.cpu_count() or 1 if workers is None else workers
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(Pool(number)) if number > 0 else None
         advance = stack.enter_context(progress(f"catalogue {source.name}", _length(source, catalogue)))
-        own = catalogue.folder  # a catalogue kept among the pictures does not list itself
-        outside = (candidate for candidate in source if not candidate.path.absolute().is_relative_to(own))
+        itself = catalogue.folder  # a catalogue kept among the pictures does not list itself
+        outside = (candidate for candidate in source if not candidate.path.absolute().is_relative_to(itself))
         for window in _windows(outside, WINDOW):
             run.take(window, pool)
             advance(len(window))
@@ -109,9 +122,15 @@ class _Run:
         blocklist: Blocklist,
         report: IngestReport,
         name: str,
+        *,
+        licence: str | None,
+        snapshot: str | None,
+        own: OwnSamples | None,
     ) -> None:
         self.catalogue, self.limits, self.val_share = catalogue, limits, val_share
         self.blocklist, self.report, self.name = blocklist, report, name
+        self.licence, self.snapshot, self.own = licence, snapshot, own
+        self.looks: dict[int, Checked] = {}
         self.seen = Seen(catalogue.folder / "seen.parquet", limits)
         self.saved_at = 0
         self.paths: set[str] = set()
@@ -120,6 +139,24 @@ class _Run:
     def save(self, *, final: bool = False) -> None:
         self.catalogue.commit(final=final)
         self.seen.save()
+        self._save_looks()
+
+    def _save_looks(self) -> None:
+        """Fingerprints and measures, beside the table."""
+        folder = self.catalogue.folder
+        looks = sorted(self.looks.items())
+        beside.put(
+            folder / "prints.parquet",
+            beside.PRINTS,
+            ({"uid": uid, "print": look.print} for uid, look in looks if look.print),
+        )
+        beside.put(
+            folder / "scores" / "screen.parquet",
+            beside.SCORES,
+            ({"uid": uid, "name": name, "score": score} for uid, look in looks for name, score in look.measures),
+            about={"tool": "screen", "version": str(screen.VERSION)},
+        )
+        self.looks = {}
 
     def save_sometimes(self) -> None:
         """A commit writes the whole table, so the distance between two grows with it."""
@@ -145,6 +182,9 @@ class _Run:
                 self.seen.put(self.catalogue.stored_path(candidate.path), checked)
             if checked.reason:
                 self._reject(candidate, checked.reason, checked.detail)
+                continue
+            if self.own is not None and (drawn := self.own.find(checked.sha256, checked.print)):
+                self._reject(candidate, "own_sample", f"drawn by a run of ours: {drawn}")
                 continue
             self.report.notes.update(checked.notes)
             self._add(candidate, checked)
@@ -177,6 +217,7 @@ class _Run:
 
     def _add(self, candidate: Candidate, checked: Checked) -> None:
         post = self._post(candidate, checked)
+        self.looks[post.uid] = checked
         first = self.catalogue.path_of(post.sha256)
         if first is not None and first != post.path:
             self.catalogue.displace(post.path)
@@ -213,6 +254,7 @@ class _Run:
 
     def _post(self, candidate: Candidate, checked: Checked) -> Post:
         facts, uid = candidate.facts, uid_of(checked.sha256)
+        known = origin_of(facts.origin, facts.evidence, checked.signs, generator=facts.generator)
         return Post(
             uid=uid,
             sha256=checked.sha256,
@@ -229,9 +271,15 @@ class _Run:
             source=facts.source or _source_name(self.report.source, facts.site),
             source_id=facts.source_id,
             url=facts.url,
-            origin=facts.origin,
+            origin=known.origin,
             truth=facts.truth,
             split=split_of(uid, self.val_share),
+            licence=facts.licence or self.licence,
+            snapshot=self.snapshot,
+            evidence=known.evidence,
+            generator=known.generator,
+            generation=facts.generation,
+            parent=facts.parent,
         )
 
 

@@ -1,2 +1,1 @@
-"""Which pictures a set has, and why: groups of the same drawing, people's decisions, queries, provenance, shares. Scores order; people
-decide; everything has a reason and can be undone."""
+"""Which pictures a set has, and why: groups, decisions, queries, provenance. Scores order; people decide; all can be undone."""

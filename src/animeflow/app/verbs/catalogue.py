@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from ...core.errors import ConfigError
 from ..build import build
 from ..compose import compose
-from ..wiring import Workspace, source
+from ..sources import source
+from ..wiring import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +48,33 @@ def collect(config: dict[str, Any], *, dry_run: bool = False) -> Any:
         limits=limits,
         val_share=node["val_share"],
         blocklist=blocklist,
+        licence=node.get("licence"),
+        snapshot=_date(node.get("snapshot")),
+        own=own_samples(config),
     )
     for line in report.lines():
         log.info("%s", line)
     if report.rejected:
         log.info("every rejected file with its reason: %s", place.catalogue / "rejected.jsonl")
     return report
+
+
+def own_samples(config: dict[str, Any]) -> Any:
+    """The pictures that runs of ours drew, where the set refuses them: those of every run beside this one."""
+    from ...catalogue.own import OwnSamples
+
+    if (config.get("curate") or {}).get("provenance", {}).get("own", "forbid") != "forbid":
+        return None
+    return OwnSamples([Workspace.of(config).run.parent])
+
+
+def _date(value: Any) -> str | None:
+    """A day as YYYY-MM-DD. YAML reads an unquoted one as a date."""
+    if value is None:
+        return None
+    try:
+        return datetime.date.fromisoformat(str(value)).isoformat()
+    except ValueError as error:
+        raise ConfigError(
+            f"{value!r} is not a day", where="catalogue.snapshot", do="write it like 2026-02-28"
+        ) from error

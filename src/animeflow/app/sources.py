@@ -1,0 +1,49 @@
+"""From `catalogue.source` of a config to the source that reads it: every kind that a config can name is listed here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ConfigError
+from .build import build, choose
+from .wiring import Config
+
+
+def source(config: Config) -> Any:
+    """Where pictures and their facts are read from."""
+    from ..catalogue.sources.concepts import ConceptsSource
+    from ..catalogue.sources.danbooru import DanbooruSource
+    from ..catalogue.sources.folder import FolderSource
+    from ..catalogue.sources.gallery_dl import GalleryDlSource
+    from ..catalogue.sources.toonworld import ToonworldSource
+
+    node = config["catalogue"]
+    for name in ("root", "posts"):
+        path = node.get(name)
+        if path is not None and not Path(path).exists():
+            raise ConfigError(f"{path} does not exist", where=f"catalogue.{name}", do="give the path of your pictures")
+
+    def concepts(concepts: Mapping[str, Any]) -> ConceptsSource:
+        where = "catalogue.source.concepts"
+        for name, options in concepts.items():
+            if not isinstance(options, Mapping) or "name" in options:
+                raise ConfigError(
+                    f"'{name}' is no concept", where=where, do=f"write it like {{{name}: {{root: FOLDER}}}}"
+                )
+        return ConceptsSource(
+            [
+                build(FolderSource, options, where=f"{where}.{name}", name=str(name))
+                for name, options in concepts.items()
+            ]
+        )
+
+    kinds: dict[str, Callable[..., Any]] = {
+        "toonworld": ToonworldSource,
+        "folder": FolderSource,
+        "concepts": concepts,
+        "danbooru": DanbooruSource,
+        "gallery_dl": GalleryDlSource,
+    }
+    return choose(kinds, node["source"], where="catalogue.source")
