@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -56,7 +57,7 @@ def test_nothing_leaks_through_any_chain_of_groups(uids, pairs, share, rng):
 
 def test_a_long_chain_is_one_family():
     order = random.Random(2).sample(range(3000), 3000)
-    assert len(set(together(order, table(list(zip(order, order[1:]))), val_share=0.5).values())) == 1
+    assert len(set(together(order, table(list(pairwise(order))), val_share=0.5).values())) == 1
 
 
 def test_a_picture_of_no_group_is_where_it_always_was_and_the_share_is_kept():

@@ -10,6 +10,7 @@ import re
 
 import numpy as np
 
+from ..core import seed as keyed
 from ..core.errors import ConfigError
 
 MOST = 2**20
@@ -24,7 +25,7 @@ def slices(uids: np.ndarray, of: int) -> np.ndarray:
     """
     if not isinstance(of, int) or isinstance(of, bool) or not 1 <= of <= MOST:
         raise ConfigError(f"a set has no {of!r} parts", where="curate.slice", do=f"choose 1 to {MOST:,}, as in 0/3")
-    drawn = _mixed(np.asarray(uids, dtype=np.int64).view(np.uint64)) >> np.uint64(32)
+    drawn = keyed.mixed(uids, "slice") >> np.uint64(32)
     return ((drawn * np.uint64(of)) >> np.uint64(32)).astype(np.int64)
 
 
@@ -51,12 +52,3 @@ def require(part: int, of: int) -> None:
             where="curate.slice",
             do=f"they are counted from 0: 0/{of} to {of - 1}/{of}",
         )
-
-
-def _mixed(keys: np.ndarray) -> np.ndarray:
-    """64 bits that look drawn at random, from any integers: splitmix64 from a start that nothing else here begins at, so that parts
-    and the validation split, which also hash the uid, know nothing of each other."""
-    z = keys + np.uint64(0x51CE5A11D1CE5EED)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))

@@ -1,7 +1,8 @@
 """The order of data as a pure function: stride scheduling over buckets. Knows uids and bucket names; knows no file and no tensor.
 
 Within a bucket the order is an endless row of permutations, one per epoch of that bucket, so nothing is dropped, nothing is
-padded and visits never differ by more than one. A picture with r repeats comes r times in each, once in every r-th part of it.
+padded and visits never differ by more than one. A picture with r repeats comes r times in each, once in every r-th part of it; of
+exposure 0.4 it comes in two of five, by `Turns`.
 Between buckets the next chunk goes to the smallest virtual finish time
 (images used + jitter * chunk) / images of the bucket, so every bucket keeps its share. The world size never enters: all
 processes plan the same chunks and take slices of them. The whole state is a few integers.
@@ -20,6 +21,7 @@ import numpy as np
 from ..core import seed as keyed
 from ..core.errors import ConfigError
 from ..core.files import sha256
+from .turns import SHIFT, Turns
 
 log = logging.getLogger(__name__)
 
@@ -84,50 +86,52 @@ def _either(numbers: Sequence[int]) -> str:
 
 
 class _Lane:
-    """One bucket: its uids, a slot for each time that one comes in an epoch, and the permutation of the epoch it is in."""
+    """One bucket: how often its pictures come, and of the epoch it is in a slot for each visit and the order of the slots."""
 
-    def __init__(self, name: str, uids: Sequence[int], seed: int, repeats: Mapping[int, int]) -> None:
-        self.name, self.seed = name, seed
-        self.uids = np.sort(np.asarray(uids, dtype=np.int64))
-        self.times = np.array([repeats.get(uid, 1) for uid in self.uids.tolist()], dtype=np.int64)
-        self._owner = np.repeat(np.arange(len(self.uids)), self.times)  # slot -> picture
-        first = np.cumsum(self.times) - self.times
-        self._turn = np.arange(len(self._owner)) - first[self._owner]  # slot -> which of its picture's it is
-        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+    def __init__(self, name: str, turns: Turns, seed: int) -> None:
+        self.name, self.turns, self.seed = name, turns, seed
+        self.uids, self.expected = turns.uids, turns.expected
+        self._epoch = self._begin = self._end = -1
+        self._before = self._owner = self._turn = self._order = np.empty(0, dtype=np.int64)
 
     def __len__(self) -> int:
-        """Images of one epoch."""
-        return len(self._owner)
+        """Images of one epoch: expected ones, where epochs differ."""
+        return round(self.expected)
 
     def take(self, start: int, count: int) -> tuple[list[int], list[int]]:
         """uids and visits of positions `start .. start + count` of the endless row."""
         uids: list[int] = []
         visits: list[int] = []
         while count:
-            epoch, offset = divmod(start, len(self))
-            part = self._epoch_order(epoch)[offset : offset + count]
+            self._go_to(start)
+            part = self._order[start - self._begin : start - self._begin + count]
             pictures = self._owner[part]
             uids += self.uids[pictures].tolist()
-            visits += (epoch * self.times[pictures] + self._turn[part]).tolist()
+            visits += (self._before[pictures] + self._turn[part]).tolist()
             start, count = start + len(part), count - len(part)
         return uids, visits
 
-    def _epoch_order(self, epoch: int) -> np.ndarray:
-        if epoch != self._epoch:
-            self._epoch, self._order = (
-                epoch,
-                self._spread(keyed.permutation(len(self), self.seed, "order", self.name, epoch)),
-            )
-        return self._order
+    def _go_to(self, position: int) -> None:
+        """Make the epoch that holds it the present one."""
+        if self._begin <= position < self._end:
+            return
+        self._epoch, self._begin = self.turns.epoch_at(position)
+        self._before = self.turns.before(self._epoch)
+        times = self.turns.before(self._epoch + 1) - self._before
+        self._owner = np.repeat(np.arange(len(times)), times)  # slot -> picture
+        first = np.cumsum(times) - times
+        self._turn = np.arange(len(self._owner)) - first[self._owner]  # slot -> which of its picture's it is
+        order = keyed.permutation(len(self._owner), self.seed, "order", self.name, self._epoch)
+        self._order, self._end = self._spread(order, times), self._begin + len(order)
 
-    def _spread(self, order: np.ndarray) -> np.ndarray:
+    def _spread(self, order: np.ndarray, times: np.ndarray) -> np.ndarray:
         """The k-th slot of a picture with r of them moves into the k-th r-th part of the epoch, to the place there that the
         permutation gave it in the whole: so its visits follow one another, and twice in one step is rare."""
-        if len(self) == len(self.uids):
+        if times.max() <= 1:
             return order
-        place = np.empty(len(self))
-        place[order] = (np.arange(len(self)) + 0.5) / len(self)
-        return np.argsort((self._turn + place) / self.times[self._owner], kind="stable")
+        place = np.empty(len(order))
+        place[order] = (np.arange(len(order)) + 0.5) / len(order)
+        return np.argsort((self._turn + place) / times[self._owner], kind="stable")
 
 
 class Plan:
@@ -140,6 +144,7 @@ class Plan:
         chunks_per_step: a step is cut into this many chunks, each of one bucket of its own; more of them mix aspect ratios
             inside a step. Fixed by the config, never by the number of processes.
         repeats: uid -> how often that picture comes in an epoch, a whole number; 1 for those left out.
+        turns: how often every picture comes, in place of `repeats`; one that they do not name, or that never comes, is left out.
     """
 
     def __init__(
@@ -150,6 +155,7 @@ class Plan:
         batch: int,
         chunks_per_step: int = 1,
         repeats: Mapping[int, int] | None = None,
+        turns: Turns | None = None,
     ) -> None:
         if chunks_per_step < 1 or batch < 1 or batch % chunks_per_step:
             raise ConfigError(
@@ -158,9 +164,8 @@ class Plan:
             )
         self.seed, self.batch, self.chunks_per_step = seed, batch, chunks_per_step
         self.chunk = batch // chunks_per_step
-        self._lanes = {
-            name: _Lane(name, uids, seed, repeats or {}) for name, uids in sorted(buckets.items()) if len(uids)
-        }
+        parts = {name: turns.select(uids) if turns else _whole(uids, repeats or {}) for name, uids in buckets.items()}
+        self._lanes = {name: _Lane(name, part, seed) for name, part in sorted(parts.items()) if len(part)}
         if not self._lanes:
             raise ConfigError(
                 "there is no image to train on", do="check split and filter, then run catalogue and shard again"
@@ -178,8 +183,8 @@ class Plan:
             )  # fmt: skip
 
     def __len__(self) -> int:
-        """Images of one epoch, repeats counted."""
-        return sum(map(len, self._lanes.values()))
+        """Images of one epoch, repeats counted; the expected number, where epochs differ."""
+        return round(sum(lane.expected for lane in self._lanes.values()))
 
     @property
     def step(self) -> int:
@@ -210,7 +215,7 @@ class Plan:
     def _finish(self, name: str) -> float:
         """Virtual finish time of a bucket's next chunk, in epochs of it. Jitter keeps equal buckets from marching in step."""
         used = self._used[name]
-        return (used + keyed.uniform(self.seed, "between", name, used) * self.chunk) / len(self._lanes[name])
+        return (used + keyed.uniform(self.seed, "between", name, used) * self.chunk) / self._lanes[name].expected
 
     def _queue(self) -> list[tuple[float, str]]:
         queue = [(self._finish(name), name) for name in self._lanes]
@@ -248,10 +253,18 @@ class Plan:
         self._heap = self._queue()
 
 
+def _whole(uids: Sequence[int], repeats: Mapping[int, int]) -> Turns:
+    ordered = np.sort(np.asarray(uids, dtype=np.int64))
+    times = [repeats.get(uid, 1) for uid in ordered.tolist()] if repeats else np.ones(len(ordered))
+    return Turns.whole(ordered, np.array(times, dtype=np.int64))
+
+
 def _data_hash(lanes: Mapping[str, _Lane]) -> str:
+    """Without repeats it is what it was before there were any, and with whole ones what it was before there were others."""
     parts = b"".join(name.encode() + b"\0" + lane.uids.astype("<i8").tobytes() for name, lane in lanes.items())
-    if any(
-        len(lane) != len(lane.uids) for lane in lanes.values()
-    ):  # without repeats it is what it was before there were any
-        parts += b"\0repeats" + b"".join(lane.times.astype("<i8").tobytes() for lane in lanes.values())
+    turns = [lane.turns for lane in lanes.values()]
+    if not all(turn.is_whole for turn in turns):
+        parts += b"\0turns" + b"".join((np.stack([t.steps, t.phases])).astype("<i8").tobytes() for t in turns)
+    elif any(len(lane) != len(lane.uids) for lane in lanes.values()):
+        parts += b"\0repeats" + b"".join((t.steps >> SHIFT).astype("<i8").tobytes() for t in turns)
     return sha256(parts)[:32]
