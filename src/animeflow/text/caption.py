@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import random
-import re
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from .concept import Concept
 from .emphasis import unescape
 from .policy import CaptionPolicy
-from .tags import size_tags, to_words
+from .sections import implied_by_others, sections
+from .wording import Tag, canonical, draw, worded
 
-__all__ = ["Caption", "CaptionPolicy", "count", "render", "sections", "variants"]
+__all__ = ["Caption", "CaptionPolicy", "Fits", "Piece", "count", "keyed", "pieces", "render", "sections", "variants"]
 
-_COUNT = re.compile(r"\d+\+?(girl|boy|other)s?|multiple_(girls|boys|others)|solo|no_humans")
-_SOLO = ("solo", "general")  # tells how many there are, and is a general tag for some
-_QUALITY = re.compile(
-    r"masterpiece|(best|amazing|great|high|good|normal|average|low|bad|worst)_quality|score_\d+(_up)?|very_aesthetic|aesthetic|displeasing|"
-    r"very_displeasing"
-)
-_SIZES = ("absurdres", "highres", "lowres")
 _SENTENCE_END = (".", "!", "?", "。", "！", "？", "…")
+_SHORTENED = "general"  # the section that a caption can do without
+
+Piece = tuple[str, str]
+"""A part of a caption and where it comes from: a section, `sentence`, `trigger`, or nothing for what stands between."""
+
+Fits = Callable[[str], bool]
+"""Whether a text is short enough for those who read it."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,13 @@ class Caption:
     Attributes:
         text: what the text towers read; empty when the picture has no facts.
         kind: tags, sentence, tags+sentence or sentence+tags: what it became, not what was wished.
-        language: of the sentence; `en` for tags alone.
+        language: of the sentence, or of the tags where they are translated; `en` for tags alone.
         wished: the language that was drawn but missing, None when nothing was missing.
         prior: the same caption with the class in place of the trigger: what a model that knows no trigger would be told. None for
             a picture without a trigger.
+        translated: tags that are written in the drawn language.
+        untranslated: language -> tags that were to be and have no word in it.
+        shortened: tags that were left out so that it fits.
     """
 
     text: str
@@ -45,15 +49,26 @@ class Caption:
     language: str
     wished: str | None = None
     prior: str | None = None
+    translated: int = 0
+    untranslated: tuple[tuple[str, int], ...] = ()
+    shortened: int = 0
 
 
-def render(facts: Mapping[str, Any], policy: CaptionPolicy, rng: random.Random) -> Caption:
+def render(facts: Mapping[str, Any], policy: CaptionPolicy, rng: random.Random, *, fits: Fits | None = None) -> Caption:
     """One caption drawn from `policy`. `facts` has tags, captions, rating, width, height, created_at, source; all may be missing.
 
-    Without a sentence in the drawn language the English one is used; without any, the tags alone, and the other way round.
+    Without a sentence in the drawn language the English one is used; without any, the tags alone, and the other way round. Tags
+    that are translated follow the sentence, so that a caption has one language. `fits` is asked where the policy names encoders.
     """
-    kind = _draw(policy.kinds, rng)
-    language = _draw(policy.languages, rng)
+    return pieces(facts, policy, rng, fits=fits)[0]
+
+
+def pieces(
+    facts: Mapping[str, Any], policy: CaptionPolicy, rng: random.Random, *, fits: Fits | None = None
+) -> tuple[Caption, list[Piece]]:
+    """What `render` gives, and the parts that its text consists of."""
+    kind = draw(policy.kinds, rng)
+    language = draw(policy.languages, rng)
     tags = _draw_tags(facts, policy, rng)
     # An escaped parenthesis is a mark for the prompt of a picture, and what the text towers see there is the parenthesis alone.
     sentences = {k: unescape(v).strip() for k, v in (facts.get("captions") or {}).items() if v and v.strip()}
@@ -69,117 +84,137 @@ def render(facts: Mapping[str, Any], policy: CaptionPolicy, rng: random.Random) 
         kind, found = "tags", "en"
     elif "tags" not in kind or not tags:
         kind = "sentence"
-    if concept is None:
-        return Caption(_text(kind, tags, sentence, policy), kind, found, wished)
-    text, prior = _about(concept, kind, tags, sentence, policy)
-    return Caption(text, kind, found, wished, prior)
+    told: Counter[str] = Counter()
+    if kind != "sentence":
+        tags, told = worded(tags, found if sentence else language, policy, rng)
+        if not sentence and policy.asks_words:
+            found, wished = _language_of_tags(language, wished, told)
+    if policy.fit and fits is not None:
+        kept = _shortened(tags, lambda tags: fits(_text(_parts(concept, kind, tags, sentence, policy))), policy)
+        told["shortened"], tags = len(tags) - len(kept), kept
+        kind = kind if tags or not sentence else "sentence"
+    parts = _parts(concept, kind, tags, sentence, policy)
+    prior = _text(_parts(concept, kind, tags, sentence, policy, prior=True)) if concept and concept.trigger else None
+    untranslated = tuple((name.split()[1], number) for name, number in sorted(told.items()) if " " in name)
+    caption = Caption(_text(parts), kind, found, wished, prior, told["translated"], untranslated, told["shortened"])
+    return caption, parts
 
 
-def variants(facts: Mapping[str, Any], policy: CaptionPolicy, *, count: int, seed: int, uid: int) -> list[Caption]:
+def variants(
+    facts: Mapping[str, Any], policy: CaptionPolicy, *, count: int, seed: int, uid: int, fits: Fits | None = None
+) -> list[Caption]:
     """`count` captions; the k-th depends on (seed, uid, k) and nothing else, in every process and for every count."""
-    return [render(facts, policy, _rng(seed, uid, k)) for k in range(count)]
+    return [render(facts, policy, keyed(seed, uid, k), fits=fits) for k in range(count)]
 
 
 def count(captions: Iterable[Caption]) -> dict[str, Counter[str]]:
-    """How many captions of each kind and language there are, and of each language that was wished but missing."""
+    """How many captions of each kind and language there are, and of each language that was wished but missing; and where tags are
+    translated or left out for length, how many were and how many have no translation."""
     captions = list(captions)
-    return {
+    told = {
         "kinds": Counter(caption.kind for caption in captions),
         "languages": Counter(caption.language for caption in captions),
         "missing_languages": Counter(caption.wished for caption in captions if caption.wished),
     }
+    tags = Counter({"translated": sum(caption.translated for caption in captions)})
+    tags["shortened"] = sum(caption.shortened for caption in captions)
+    missing: Counter[str] = Counter()
+    for caption in captions:
+        missing.update(dict(caption.untranslated))
+    return told | {name: +found for name, found in (("tags", tags), ("missing_translations", missing)) if +found}
 
 
-def sections(facts: Mapping[str, Any], policy: CaptionPolicy) -> dict[str, list[str]]:
-    """Tag names of every section, in stored order, before shuffling and dropout."""
-    tags = facts.get("tags") or {}
-    concept = policy.concept_of(facts)
-    if concept and not any(tags.values()):  # of a picture that nobody described its size alone says nothing
-        policy = replace(policy, size_tags=False)
-    if concept:
-        tags = {category: [n for n in names if concept.keeps(category, n)] for category, names in tags.items()}
-    found: dict[str, list[str]] = {name: [] for name in policy.sections}
-
-    def put(section: str, names: Iterable[str]) -> None:
-        if section in found:
-            found[section] += [name for name in names if not policy.leaves_out(name)]
-
-    quality = [name for names in tags.values() for name in names if _QUALITY.fullmatch(name)]
-    put("quality", quality if policy.quality == "keep" else [])
-    plain = {category: [name for name in names if name not in quality] for category, names in tags.items()}
-    put("meta", _meta(plain.get("meta", []), facts, policy))
-    year = str(facts.get("created_at") or "")[:4]
-    put("year", [f"year_{year}"] if year.isdecimal() else [])
-    put("period", filter(None, [policy.period_of(int(year)) if year.isdecimal() else None]))
-    put("rating", filter(None, [policy.rating_words.get(facts.get("rating") or "unknown", "")]))
-    counts = [name for name in plain.get("general", []) if _COUNT.fullmatch(name) and (name, policy.solo) != _SOLO]
-    put("count", counts)
-    put("character", plain.get("character", []))
-    put("series", plain.get("copyright", []))
-    put("artist", plain.get("artist", []))
-    put("general", [name for name in plain.get("general", []) if name not in counts])
-    return found
-
-
-def _meta(names: list[str], facts: Mapping[str, Any], policy: CaptionPolicy) -> list[str]:
-    """Size tags follow from the size where that is known; hand-written ones may be wrong or missing."""
-    height, width = facts.get("height"), facts.get("width")
-    if not (height and width):
-        return names if policy.size_tags else [name for name in names if name not in _SIZES]
-    others = [name for name in names if name not in _SIZES]
-    return others + (size_tags(height, width) if policy.size_tags else [])
-
-
-def _draw_tags(facts: Mapping[str, Any], policy: CaptionPolicy, rng: random.Random) -> list[str]:
+def _draw_tags(facts: Mapping[str, Any], policy: CaptionPolicy, rng: random.Random) -> list[Tag]:
     found = sections(facts, policy)
     if policy.official_style and found.get("artist") and _is_official(facts) and rng.random() < policy.official_style:
         found["artist"] = []
     pools = [[(section, name) for section in group for name in found[section]] for group in policy.groups]
-    kept: list[tuple[str, str]] = []
+    kept: list[Tag] = []
     for pool in pools:  # the first tags of all stay where they are, and are never dropped
         while pool and len(kept) < policy.keep_first:
             kept.append(pool.pop(0))
+    if policy.drops_implied:
+        implied = implied_by_others([name for section in found for name in found[section]], policy)
+        for pool in pools:
+            pool[:] = [tag for tag in pool if not _is_dropped(tag, implied, policy, rng)]
     shuffled = rng.random() < policy.shuffle
     for pool in pools:
-        pool[:] = [(section, name) for section, name in pool if rng.random() >= policy.dropout_of(section)]
+        pool[:] = [(section, name) for section, name in pool if rng.random() >= policy.dropout_of(section, name)]
         if shuffled:
             _shuffle(pool, policy.fixed, rng)
-    drawn = kept + [tag for pool in pools for tag in pool]
-    written = [_write(section, name, policy) for section, name in drawn]
-    return list(dict.fromkeys(filter(None, written)))
+    by_word: dict[str, Tag] = {}
+    for section, name in kept + [tag for pool in pools for tag in pool]:
+        if word := canonical(section, name, policy):
+            by_word.setdefault(word, (section, name))
+    return list(by_word.values())
+
+
+def _is_dropped(tag: Tag, implied: set[str], policy: CaptionPolicy, rng: random.Random) -> bool:
+    section, name = tag
+    return name in implied and section not in policy.protected and rng.random() < policy.drops_implied
 
 
 def _is_official(facts: Mapping[str, Any]) -> bool:
     return any("official_art" in names for names in (facts.get("tags") or {}).values())
 
 
-def _text(kind: str, tags: Iterable[str], sentence: str, policy: CaptionPolicy) -> str:
-    parts = {"tags": policy.separator.join(dict.fromkeys(tags)), "sentence": sentence}
-    return _join(*(parts[name] for name in kind.split("+")))
+def _language_of_tags(language: str, wished: str | None, told: Counter[str]) -> tuple[str, str | None]:
+    """Language of a caption without a sentence, and the one that was drawn in vain."""
+    if told["mixed"]:
+        return "mixed", None
+    if told["translated"]:
+        return language, None
+    return "en", language if told.total() else wished
 
 
-def _about(
-    concept: Concept, kind: str, tags: list[str], sentence: str, policy: CaptionPolicy
-) -> tuple[str, str | None]:
-    """The caption of a concept's picture, and the same one about its class."""
-    said = kind.startswith("sentence") and concept.said_in(sentence)
+def _shortened(tags: list[Tag], fits: Callable[[list[Tag]], bool], policy: CaptionPolicy) -> list[Tag]:
+    """The tags without as few of the last general ones as make the caption fit; without all of them where nothing does."""
+    general = [place for place, (section, _) in enumerate(tags) if section == _SHORTENED and place >= policy.keep_first]
 
-    def text(lead: str, sentence: str, tags: list[str]) -> str:
-        if lead and kind.startswith("tags"):
-            tags = [lead, *tags]
-        elif lead and not said:
-            sentence = f"{lead}, {sentence}"
-        return _text(kind, tags, sentence, policy)
+    def without(number: int) -> list[Tag]:
+        gone = set(general[len(general) - number :])
+        return [tag for place, tag in enumerate(tags) if place not in gone]
 
+    return without(bisect_left(range(len(general)), True, key=lambda number: fits(without(number))))
+
+
+def _parts(
+    concept: Concept | None, kind: str, tags: list[Tag], sentence: str, policy: CaptionPolicy, *, prior: bool = False
+) -> list[Piece]:
+    """The caption of a picture, in pieces; with `prior` the one about the class of its concept."""
+    if concept is None:
+        return _joined(kind, tags, sentence, policy)
     if not tags and kind == "tags" and concept.class_word:
-        tags = [concept.class_word]  # nothing else is known of it
-    about = text(concept.lead, sentence, tags)
-    if not concept.trigger:
-        return about, None
-    return about, text(concept.class_word, concept.without(sentence), tags)
+        tags = [("trigger", concept.class_word)]  # nothing else is known of it
+    lead = concept.class_word if prior else concept.lead
+    said = kind.startswith("sentence") and concept.said_in(sentence)
+    sentence = concept.without(sentence) if prior else sentence
+    opening: list[Piece] = []
+    if lead and kind.startswith("tags"):
+        tags = [("trigger", lead), *tags]
+    elif lead and not said:
+        opening = [("trigger", lead), ("", ", ")]
+    return opening + _joined(kind, tags, sentence, policy)
 
 
-def _shuffle(pool: list[tuple[str, str]], fixed: tuple[str, ...], rng: random.Random) -> None:
+def _joined(kind: str, tags: Iterable[Tag], sentence: str, policy: CaptionPolicy) -> list[Piece]:
+    by_word: dict[str, Tag] = {}
+    for section, word in tags:
+        by_word.setdefault(word, (section, word))
+    listed = [piece for tag in by_word.values() for piece in (("", policy.separator), tag)][1:]
+    parts = {"tags": listed, "sentence": [("sentence", sentence)] if sentence else []}
+    first, *second = (parts[name] for name in kind.split("+"))
+    if not second or not second[0]:
+        return first
+    between = " " if _text(first).endswith(_SENTENCE_END) else ". "
+    return [*first, ("", between), *second[0]]
+
+
+def _text(parts: Iterable[Piece]) -> str:
+    return "".join(text for _, text in parts)
+
+
+def _shuffle(pool: list[Tag], fixed: tuple[str, ...], rng: random.Random) -> None:
     """In place; tags of fixed sections stay where they are."""
     moving = [tag for tag in pool if tag[0] not in fixed]
     rng.shuffle(moving)
@@ -187,26 +222,7 @@ def _shuffle(pool: list[tuple[str, str]], fixed: tuple[str, ...], rng: random.Ra
     pool[:] = [tag if tag[0] in fixed else next(rest) for tag in pool]
 
 
-def _write(section: str, name: str, policy: CaptionPolicy) -> str:
-    prefix = policy.artist_prefix if section == "artist" else ""
-    while prefix and name.startswith(prefix):  # a source may have written it already
-        name = name.removeprefix(prefix)
-    word = name if policy.underscores else to_words(name)
-    return prefix + word if word else ""
-
-
-def _join(first: str, second: str = "") -> str:
-    if not second:
-        return first
-    return f"{first} {second}" if first.endswith(_SENTENCE_END) else f"{first}. {second}"
-
-
-def _draw(weights: Mapping[str, float], rng: random.Random) -> str:
-    """A name with probability proportional to its weight, whatever the order of the mapping."""
-    names = sorted(weights)
-    return rng.choices(names, [weights[name] for name in names])[0]
-
-
-def _rng(*parts: int) -> random.Random:
+def keyed(*parts: int) -> random.Random:
+    """What the k-th of `variants` is drawn from: `keyed(seed, uid, k)`."""
     text = "\x1f".join(map(str, ("caption", *parts)))
     return random.Random(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big"))

@@ -12,12 +12,19 @@ from typing import Any
 
 from ..core.errors import ConfigError, did_you_mean
 from .concept import Concept
+from .field import Field
+from .lexicon import Wordbook
+from .quality import SCORES, SMALLEST, WORDS, Bounds
 
 KINDS = ("tags", "sentence", "tags+sentence", "sentence+tags")
 ORDER = ("quality", "meta", "year", "rating", "count", "character", "series", "artist", "general")
 SECTIONS = (*ORDER, "period")
-QUALITIES = ("none", "keep")
+QUALITIES = ("none", "keep", "score")
+IMPLIED = ("keep", "drop", "add")
 WHERE = "text"
+# Options of later years, which are named in manifests and addresses only where they do something, so that older ones stay true.
+LATER = ("official_style", "implied", "alias", "translate", "mixed", "tag_dropout_of", "extra", "fit")
+SCORING = ("quality_words", "quality_scores", "quality_smallest")
 
 # About the post, not about the picture.
 ABOUT_THE_POST = (
@@ -41,7 +48,12 @@ class CaptionPolicy:
         tag_dropout: probability that a tag is left out.
         section_dropout: the same for single sections, instead of `tag_dropout`.
         protected: sections whose tags are never dropped.
-        quality: `none` writes no quality tag at all (masterpiece, score_7, ...), `keep` writes those the facts have.
+        tag_dropout_of: tag pattern -> the probability for the tags it fits, in place of their section's; of several that fit, the
+            longest counts. Sections that are protected stay so.
+        quality: `none` writes no quality tag at all (masterpiece, score_7, ...), `keep` writes those the facts have, `score`
+            those that follow from the post's score, see `quality`.
+        quality_words, quality_scores: label -> the share of its group that a post leaves behind; 1 takes a label out.
+        quality_smallest: posts that a group needs, see `quality`.
         size_tags: write highres, absurdres, lowres from the size of the source picture.
         periods: word -> the first year it stands for; of those that began, the latest is the `period` of a picture. Where there
             are none, or no date, no period is written.
@@ -54,6 +66,16 @@ class CaptionPolicy:
             whose artist nobody names is then the official one.
         leave_out: tag patterns (`*` for anything) that are never written.
         concepts: source of a picture -> the concept that it shows.
+        implied: tags that others of a picture imply: `keep` them, `drop` them (or a number: each with this probability), or `add`
+            those that are missing. Protected tags are never dropped.
+        alias: probability that an English tag is written by another of its names.
+        translate: probability that a tag is written in the language of its caption, where that is not English. Artists, quality,
+            year and rating are never translated.
+        mixed: probability that every tag of a caption draws a language of its own from `languages`.
+        extra: section -> a fact that is written there; it has to be named in `order`.
+        fit: text encoders into which a caption has to fit: general tags are left out from the end until it does.
+        wordbook: what knows translations, aliases and implications.
+        bounds: what knows which score is worth which label.
     """
 
     kinds: Mapping[str, float] = field(default_factory=lambda: {"tags": 1.0})
@@ -78,13 +100,31 @@ class CaptionPolicy:
     official_style: float = 0.0
     leave_out: tuple[str, ...] = ABOUT_THE_POST
     concepts: Mapping[str, Concept] = field(default_factory=dict)
+    implied: str | float = "keep"
+    alias: float = 0.0
+    translate: float = 0.0
+    mixed: float = 0.0
+    tag_dropout_of: Mapping[str, float] = field(default_factory=dict)
+    quality_words: Mapping[str, float] = field(default_factory=lambda: dict(WORDS))
+    quality_scores: Mapping[str, float] = field(default_factory=lambda: dict(SCORES))
+    quality_smallest: int = SMALLEST
+    extra: Mapping[str, Field] = field(default_factory=dict)
+    fit: tuple[str, ...] = ()
+    wordbook: Wordbook | None = None
+    bounds: Bounds | None = None
 
     def __post_init__(self) -> None:
+        known = (*SECTIONS, *self.extra)
         _known(self.kinds, KINDS, "kinds")
-        _known(self.sections, SECTIONS, "order")
-        _known(self.section_dropout, SECTIONS, "section_dropout")
-        _known(self.protected, SECTIONS, "protected")
-        _known(self.fixed, SECTIONS, "fixed")
+        for option in ("sections", "section_dropout", "protected", "fixed"):
+            _known(getattr(self, option), known, "order" if option == "sections" else option)
+        for name in self.extra:
+            if name in SECTIONS or "+" in name or name not in self.sections:
+                raise ConfigError(
+                    f"'{name}' is a section of its own or in no order",
+                    where=f"{WHERE}.extra",
+                    do="give it another name than those of the sections, and write it into text.order",
+                )
         _known([self.solo], ("count", "general"), "solo")
         _known([self.quality], QUALITIES, "quality")
         if len(set(self.sections)) < len(self.sections):
@@ -93,12 +133,23 @@ class CaptionPolicy:
             if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
                 raise ConfigError(f"{name}={dict(weights)} has no positive weight", where=f"{WHERE}.{name}")
         chances = {"shuffle": self.shuffle, "tag_dropout": self.tag_dropout, "official_style": self.official_style}
-        chances |= self.section_dropout
+        chances |= {"alias": self.alias, "translate": self.translate, "mixed": self.mixed}
+        chances |= self.section_dropout | self.tag_dropout_of | self.quality_words | self.quality_scores
+        if isinstance(self.implied, str):
+            _known([self.implied], IMPLIED, "implied")
+        else:
+            chances["implied"] = self.implied
         for name, chance in chances.items():
             if not 0 <= chance <= 1:
                 raise ConfigError(
                     f"{name}={chance} is not a probability", where=WHERE, do="choose a number from 0 to 1"
                 )
+        if self.asks_words and self.wordbook is None:
+            raise ConfigError(
+                "translations, aliases and implications need a database of tags",
+                where=f"{WHERE}.database",
+                do="give the file that 'animeflow tags build' made, or leave text.translate, alias, mixed and implied as they were",
+            )
 
     @classmethod
     def nekofantasia(cls) -> CaptionPolicy:
@@ -143,8 +194,24 @@ class CaptionPolicy:
     def sections(self) -> list[str]:
         return [section for group in self.groups for section in group]
 
-    def dropout_of(self, section: str) -> float:
-        return 0.0 if section in self.protected else self.section_dropout.get(section, self.tag_dropout)
+    @property
+    def asks_words(self) -> bool:
+        """Whether anything is asked of a wordbook."""
+        return bool(self.alias or self.translate or self.mixed or self.implied not in ("keep", 0))
+
+    @property
+    def drops_implied(self) -> float:
+        """The probability that an implied tag is dropped."""
+        return float(self.implied) if not isinstance(self.implied, str) else float(self.implied == "drop")
+
+    def dropout_of(self, section: str, name: str) -> float:
+        """The probability that a tag is left out."""
+        if section in self.protected:
+            return 0.0
+        fitting = [pattern for pattern in self.tag_dropout_of if _pattern((pattern,)).fullmatch(name)]
+        if fitting:
+            return self.tag_dropout_of[max(fitting, key=lambda pattern: (len(pattern), pattern))]
+        return self.section_dropout.get(section, self.tag_dropout)
 
     def period_of(self, year: int) -> str | None:
         """The word for a year: of the periods that had begun, the one that began last."""
@@ -160,17 +227,25 @@ class CaptionPolicy:
 
     def facts(self) -> dict[str, Any]:
         """JSON of all options, for manifests and content addresses. Those that came later are left out where they do nothing."""
+        silent = {"concepts", "wordbook", "bounds", *(() if self.quality == "score" else SCORING)}
+        silent |= {name for name in LATER if getattr(self, name) in (0, (), {}, "keep")}
         options = {
             f.name: dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
             for f in dataclasses.fields(self)
-            if f.name != "concepts" and (f.name != "official_style" or self.official_style)
+            if f.name not in silent
             for value in [getattr(self, f.name)]
         }
+        if self.extra:
+            options["extra"] = {name: each.facts() for name, each in self.extra.items()}
+        if self.asks_words and self.wordbook is not None:
+            options["database"] = self.wordbook.identity
+        if self.quality == "score":
+            options["bounds"] = self.bounds.identity if self.bounds else None
         concepts = {name: concept.facts() for name, concept in sorted(self.concepts.items())}
         return {**options, "concepts": concepts} if concepts else options
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=256)
 def _pattern(patterns: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(map(translate, patterns)))
 
