@@ -76,7 +76,7 @@ def test_a_sample_of_ours_is_refused_under_any_name_text_or_packing(tmp_path: Pa
         assert [post.path for post in catalogue.posts()] == [str(pictures / "hers.png")] or len(catalogue) == 1
     assert len((runs / INDEX).read_text().splitlines()) == 2
     (runs / INDEX).write_text("no index\n")
-    assert OwnSamples([runs]).find("", Fingerprint(bytes(16)).pack()) is None
+    assert OwnSamples([runs]).find("", b"") is None
     assert len((runs / INDEX).read_text().splitlines()) == 2
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.engine import Engine
 from ..core.errors import ConfigError, did_you_mean
 from ..evaluate.run_folder import flat
 from .build import build, choose
@@ -251,6 +252,16 @@ def captions(config: Config) -> Any:
                 do=f"known in catalogue.source: {', '.join(known)}",
             )
     return build(CaptionPolicy, node, where="text", concepts=concepts)
+
+
+def engine(config: Config, *, workers: int | None = None) -> Engine:
+    """Who does the work of many pictures. `workers` is the stage's own number of processes on this machine (None: one a core)."""
+    node = {"kind": "local", **(config.get("engine") or {})}
+    if node["kind"] == "local":
+        return build(
+            Engine, {"kind": "local"}, where="engine", workers=os.cpu_count() or 1 if workers is None else workers
+        )
+    return build(Engine, node, where="engine")
 
 
 def set_of(config: Config) -> Any:

@@ -7,17 +7,18 @@ A worker may die on a hostile file without taking the run along: that file is th
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
 
+from ..core.engine import Engine
 from ..image.decode import decode
 from ..image.evidence.screen import screen
 from ..image.fingerprint import fingerprint
 from ..image.picture import BadPicture, Limits
+from .reading import read_file, size_and_time
 
 CHUNK = 16
 Packed = bytes  # within Checked the word is a number of them
@@ -43,25 +44,24 @@ class Checked:
 
 def check(path: str, limits: Limits) -> Checked:
     """Read, hash and fully decode one file. Never raises for what is wrong with the file."""
-    stat = None
+    size = time = 0
     try:
-        stat = Path(path).stat()
-        if stat.st_size > limits.max_bytes:
-            text = f"{stat.st_size:,} bytes; the limit is {limits.max_bytes:,}"
-            return Checked("", stat.st_size, stat.st_mtime_ns, reason="too_large", detail=text)
-        data = Path(path).read_bytes()
+        size, time = size_and_time(path)
+        if size > limits.max_bytes:
+            text = f"{size:,} bytes; the limit is {limits.max_bytes:,}"
+            return Checked("", size, time, reason="too_large", detail=text)
+        data = read_file(path)
     except OSError as error:
-        size, time = (stat.st_size, stat.st_mtime_ns) if stat else (0, 0)
         reason = "missing_picture" if isinstance(error, FileNotFoundError) else "unreadable"
         return Checked("", size, time, reason=reason, detail=error.strerror or type(error).__name__)
     digest = hashlib.sha256(data).hexdigest()
     try:
         picture = decode(data, limits=limits)
     except BadPicture as bad:
-        return Checked(digest, len(data), stat.st_mtime_ns, reason=bad.reason, detail=bad.detail)
+        return Checked(digest, len(data), time, reason=bad.reason, detail=bad.detail)
     facts = picture.facts
     return Checked(
-        digest, len(data), stat.st_mtime_ns, facts.height, facts.width, facts.format, facts.notes,
+        digest, len(data), time, facts.height, facts.width, facts.format, facts.notes,
         print=fingerprint(picture).pack(), signs=tuple(sign.word for sign in screen(data, picture, limits=limits)),
     )  # fmt: skip
 
@@ -71,6 +71,7 @@ def check_all(paths: Sequence[str], limits: Limits, pool: Pool | None) -> Iterat
     if pool is None:
         yield from (check(path, limits) for path in paths)
         return
+    paths = [os.path.abspath(path) for path in paths]  # a worker may stand in another folder
     chunks = [paths[at : at + CHUNK] for at in range(0, len(paths), CHUNK)]
     while chunks:
         futures = [pool.submit(_check_chunk, chunk, limits) for chunk in chunks]
@@ -87,15 +88,11 @@ def check_all(paths: Sequence[str], limits: Limits, pool: Pool | None) -> Iterat
 
 
 class Pool:
-    """A process pool that can be started again after a worker died. Use as a context.
+    """Workers of an engine that can be started again after one died. Use as a context."""
 
-    Args:
-        workers: number of processes.
-    """
-
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
-        self._executor: ProcessPoolExecutor | None = None
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._executor: Executor | None = None
 
     def __enter__(self) -> Pool:
         return self
@@ -106,8 +103,7 @@ class Pool:
     def submit(self, work: Callable[..., list[Checked]], *arguments: object) -> Future[list[Checked]] | None:
         """A future, or None when the pool is broken."""
         if self._executor is None:
-            context = multiprocessing.get_context("spawn")  # a fork of a threaded process may hang
-            self._executor = ProcessPoolExecutor(self.workers, mp_context=context)
+            self._executor = self.engine.executor()
         try:
             return self._executor.submit(work, *arguments)
         except BrokenProcessPool:
@@ -134,12 +130,11 @@ def _result(future: Future[list[Checked]] | None) -> list[Checked]:
 
 def _one_by_one(paths: Sequence[str], limits: Limits) -> Iterator[Checked]:
     """A worker died while these files were in work: each is tried alone, so that only the one that kills it is refused."""
-    with Pool(1) as alone:
+    with Pool(Engine(workers=1)) as alone:
         for path in paths:
             try:
                 yield _result(alone.submit(_check_chunk, [path], limits))[0]
             except BrokenProcessPool:
                 alone.close()
-                stat = Path(path).stat()
                 detail = "a worker process died while reading it"
-                yield Checked("", stat.st_size, stat.st_mtime_ns, reason="decoder_died", detail=detail)
+                yield Checked("", *size_and_time(path), reason="decoder_died", detail=detail)

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from ..core.files import sha256_file
+from ..core.engine import Engine
+from ..core.files import sha256 as digest_of
 from ..core.log import progress
 from ..image.evidence import screen
 from ..image.picture import Limits
@@ -23,6 +24,7 @@ from .check import Checked, Pool, check_all
 from .origin import origin_of
 from .own import OwnSamples
 from .post import Post, uid_of
+from .reading import read_file
 from .seen import Seen
 from .split import split_of
 from .table import Catalogue, Rejection
@@ -74,6 +76,7 @@ def ingest(
     licence: str | None = None,
     snapshot: str | None = None,
     own: OwnSamples | None = None,
+    engine: Engine | None = None,
 ) -> IngestReport:
     """Take every usable picture of `source` into `catalogue` and commit.
 
@@ -85,6 +88,7 @@ def ingest(
         licence: a note for posts whose source says nothing of theirs.
         snapshot: the date on which the source was taken, for all its posts.
         own: pictures that runs of ours drew; they are refused.
+        engine: who decodes, instead of `workers` processes.
     """
     limits = limits or Limits()
     started = time.monotonic()
@@ -95,9 +99,9 @@ def ingest(
     )  # fmt: skip
     catalogue.forget_rejections(name)
     catalogue.config |= {"val_share": val_share, "limits": dataclasses.asdict(limits)}
-    number = os.cpu_count() or 1 if workers is None else workers
+    engine = engine or Engine(workers=os.cpu_count() or 1 if workers is None else workers)
     with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(Pool(number)) if number > 0 else None
+        pool = None if engine.in_process else stack.enter_context(Pool(engine))
         advance = stack.enter_context(progress(f"catalogue {source.name}", _length(source, catalogue)))
         itself = catalogue.folder  # a catalogue kept among the pictures does not list itself
         outside = (candidate for candidate in source if not candidate.path.absolute().is_relative_to(itself))
@@ -248,7 +252,7 @@ class _Run:
         file = self.catalogue.root / path
         try:
             seen = self.seen.get(path, file)
-            return (seen.sha256 if seen else sha256_file(file)) == sha256
+            return (seen.sha256 if seen else digest_of(read_file(file))) == sha256
         except OSError:
             return False
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..catalogue.post import uid_of
 from ..core import files
+from ..core.engine import Engine
 from ..core.errors import DataError
 from ..core.log import progress
 from ..image.decode import decode
@@ -66,7 +67,7 @@ def index_tars(folder: Path, *, step: int = 16, limits: Limits | None = None, wo
     shards = []
     with progress("tars", len(names)) as advance:
         tasks = [_Tar(folder, name, step, limits) for name in names]
-        for name, (found, refused) in zip(names, in_order(_look, tasks, workers=workers)):
+        for name, (found, refused) in zip(names, in_order(_look, tasks, engine=Engine(workers=workers))):
             twice = [row for row in found if row.uid in rows]
             rejected += refused + [Rejection(row.uid, name, "twice", f"also in {rows[row.uid].shard}") for row in twice]
             new = {row.uid: row for row in found if row.uid not in rows}

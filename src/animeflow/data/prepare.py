@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import struct
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..catalogue.reading import read_file
 from ..core import files
+from ..core.engine import Engine
 from ..core.errors import DataError
 from ..image.bucket import Bucket
 from ..image.decode import decode
@@ -65,7 +63,7 @@ class Prepared:
 def prepare(task: Task) -> Prepared | Rejection:
     """Read, check, decode, fit and encode one picture. What cannot be used comes back as a Rejection, never as an error."""
     try:
-        data = Path(task.path).read_bytes()
+        data = read_file(task.path)
     except OSError as error:
         return Rejection(task.uid, task.path, "missing_file", str(error.strerror))
     if hashlib.sha256(data).hexdigest() != task.sha256:
@@ -125,30 +123,17 @@ def mask_hash(mask_HW: Mask) -> str:
     return hashlib.sha256(struct.pack("<II", height, width) + np.ascontiguousarray(mask_HW).tobytes()).hexdigest()
 
 
-def in_order(function: Callable[[In], Out], items: Iterable[In], *, workers: int) -> Iterator[Out]:
-    """`map(function, items)` in spawned processes (0: in this one), a bounded number ahead of the reader, results in order."""
-    if workers <= 0:
+def in_order(function: Callable[[In], Out], items: Iterable[In], *, engine: Engine) -> Iterator[Out]:
+    """`map(function, items)` by an engine, a bounded number ahead of the reader, results in order."""
+    if engine.in_process:
         yield from map(function, items)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_leave_with_parent) as pool:
+    with engine.executor() as pool:
         try:
-            yield from ahead(pool, function, items, count=8 * workers)
+            yield from ahead(pool, function, items, count=8 * engine.width())
         except BrokenProcessPool as error:
             raise DataError(
                 "a worker process died while it prepared pictures",
                 why="most often the machine ran out of memory",
                 do="use fewer workers, or lower the picture limits; finished shards are kept",
             ) from error
-
-
-def _leave_with_parent() -> None:
-    """End this worker when its parent is killed; a pool's workers would otherwise wait for work for ever."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -19,6 +19,7 @@ from webdataset import TarWriter
 
 from ..catalogue.post import Post
 from ..core import files
+from ..core.engine import Engine
 from ..core.errors import DataError
 from ..core.log import progress
 from ..image.bucket import BucketPlan
@@ -62,6 +63,7 @@ def write_shards(
     masks: str = "off",
     limits: Limits | None = None,
     workers: int = 0,
+    engine: Engine | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """Write every post into exactly one shard under `out`, or name it among the rejected.
@@ -80,7 +82,7 @@ def write_shards(
         masks: "auto" writes beside each picture how much of it counts, where a file says so (`walk.mask_of`) or it is transparent;
             a mask of another shape than its picture is rejected with it.
         limits: of the decoder; those under which the pictures were catalogued.
-        workers: processes that decode; 0 decodes in this one.
+        workers: processes that decode; 0 decodes in this one. engine: who decodes instead of these.
         config: recorded in the manifest beside these settings.
     Raises:
         ConfigError: a setting is impossible.
@@ -103,7 +105,7 @@ def write_shards(
         about = (shard.bucket, (red, green, blue), limits, facts_of(post))
         return Task(post.uid, post.sha256, path, *about, masks=with_masks, mask=found.get(post.path))
 
-    sides = _build(shards, out, task, workers)
+    sides = _build(shards, out, task, engine or Engine(workers=workers))
     rejected += [Rejection(**row) for side in sides for row in side["rejected"]]
     rows = [SampleRow(**row) for side in sides for row in side["samples"]]
     _check_conservation(posts, rows, rejected, out)
@@ -160,12 +162,12 @@ def _by_bucket(shards: list[Assignment], sides: list[dict[str, Any]]) -> dict[st
 
 
 def _build(
-    shards: list[Assignment], out: Path, task: Callable[[Assignment, Post], Task], workers: int
+    shards: list[Assignment], out: Path, task: Callable[[Assignment, Post], Task], engine: Engine
 ) -> list[dict[str, Any]]:
     """Make every shard whole, in place or in staging. Returns their side indices, in order."""
     sides = [_finished(shard, out) for shard in shards]
     todo = [shard for shard, side in zip(shards, sides) if side is None]
-    results = in_order(prepare, (task(shard, post) for shard in todo for post in shard.posts), workers=workers)
+    results = in_order(prepare, (task(shard, post) for shard in todo for post in shard.posts), engine=engine)
     with progress("shard", sum(len(shard.posts) for shard in shards)) as advance:
         for i, shard in enumerate(shards):
             if sides[i] is None:

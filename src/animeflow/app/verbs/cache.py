@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+from ...core.engine import Engine
 from ..build import build
 from ..compose import compose
-from ..wiring import Workspace, captions, family, use_threads
+from ..wiring import Workspace, captions, engine, family, use_threads
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ def encode(config: dict[str, Any], *, dry_run: bool = False, fam: Any = None) ->
         if found.masks_missing or found.masks_present:
             log.info("and %s masks; %s are there", f"{found.masks_missing:,}", f"{found.masks_present:,}")
         return None
+    if "WORLD_SIZE" not in os.environ and (workers := engine(config)).kind == "ray":
+        return _in_parts(config, workers)
     cuda = config["train"]["device"] != "cpu" and torch.cuda.is_available()
     report = build(
         build_cache,
@@ -74,3 +78,18 @@ def encode(config: dict[str, Any], *, dry_run: bool = False, fam: Any = None) ->
     for rejection in report.rejected:
         log.warning("picture %016x is left out: %s", rejection.uid, rejection.reason)
     return report
+
+
+def _in_parts(config: dict[str, Any], workers: Engine) -> list[Any]:
+    """Every worker encodes the pictures that are its rank modulo all, as processes of a launcher do. Their reports, by rank."""
+    gpus = 0 if config["train"]["device"] == "cpu" else workers.gpus()
+    parts = gpus or workers.width()
+    with workers.executor(gpus=1 if gpus else 0) as pool:
+        return list(pool.map(partial(_part, config, os.getcwd(), parts), range(parts)))
+
+
+def _part(config: dict[str, Any], folder: str, parts: int, rank: int) -> Any:
+    os.chdir(folder)  # paths of a config are those of who asked
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(parts), LOCAL_RANK="0")  # a task of Ray sees its own GPU only
+    use_threads(config["train"]["threads"])
+    return encode(config)

@@ -11,7 +11,7 @@ from ...core.errors import ConfigError
 from ..build import build
 from ..compose import compose
 from ..sources import source
-from ..wiring import Workspace
+from ..wiring import Workspace, engine
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def collect(config: dict[str, Any], *, dry_run: bool = False) -> Any:
             do="write [one_tag,another_tag]",
         )
     blocklist = Blocklist.default().with_tags(node["blocklist"])
-    pictures = source(config)
+    workers, pictures = engine(config, workers=node["workers"]), source(config)
     if dry_run:
         log.info("would read %s into %s (%d candidates)", pictures.root, place.catalogue, sum(1 for _ in pictures))
         return None
@@ -44,7 +44,7 @@ def collect(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     report = ingest(
         catalogue,
         pictures,
-        workers=node["workers"],
+        engine=workers,
         limits=limits,
         val_share=node["val_share"],
         blocklist=blocklist,

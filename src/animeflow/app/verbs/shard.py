@@ -10,7 +10,7 @@ from typing import Any
 from ...core.errors import DataError
 from ..build import build
 from ..compose import compose
-from ..wiring import Workspace, bucket_plan
+from ..wiring import Workspace, bucket_plan, engine
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
         out=place.shards,
         root=catalogue.root,
         cell=registry.cell(config["model"]["family"]),
+        engine=engine(config, workers=config["data"]["shard"].get("workers", 0)),
         limits=build(Limits, config["catalogue"]["limits"], where="catalogue.limits"),
         config=_recorded(config),
     )
