@@ -331,3 +331,35 @@ def test_real_pictures_decode(test_data):
         picture = decode(file.read_bytes())
         with Image.open(file) as image:
             assert picture.pixels.shape == (image.height, image.width, 3)
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("size", [(40, 56), (1, 1), (17, 9), (131, 257)])
+def test_a_jpeg_has_the_pixels_that_pillow_gives_it(subsampling, progressive, size):
+    """Two decoders are behind `decode`, for speed; which one read a file must not be seen in it."""
+    pixels = np.random.default_rng(3).integers(0, 256, (*size, 3), dtype=np.uint8)
+    data = saved(Image.fromarray(pixels), "JPEG", quality=88, subsampling=subsampling, progressive=progressive)
+    for file in (data, data + b"\0" * 7, data + b"words after the end"):
+        assert np.array_equal(decode(file).pixels, np.asarray(Image.open(io.BytesIO(file))))
+
+
+def test_a_broken_jpeg_is_refused_or_read_as_pillow_does():
+    pixels = np.random.default_rng(4).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+    data = saved(Image.fromarray(pixels), "JPEG", quality=80)
+    rng, both = np.random.default_rng(5), 0
+    for _ in range(300):
+        broken = bytearray(data)
+        for at in rng.integers(2, len(data) - 2, rng.integers(1, 4)):
+            broken[at] = rng.integers(0, 256)
+        try:
+            wanted = np.asarray(Image.open(io.BytesIO(bytes(broken))).convert("RGB"))
+        except (OSError, SyntaxError, ValueError):
+            wanted = None
+        try:
+            found = decode(bytes(broken)).pixels
+        except BadPicture:
+            continue
+        both += 1
+        assert wanted is not None and np.array_equal(found, wanted)
+    assert both > 50

@@ -49,7 +49,7 @@ def to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> tupl
                     return _apply(image, conversion.transform), name
     if image.mode == "CMYK":
         notes.append("cmyk_without_profile")
-    return image.convert("RGB"), name
+    return image if image.mode == "RGB" else image.convert("RGB"), name
 
 
 def _conversion(profile: bytes, mode: str) -> Conversion | None:
