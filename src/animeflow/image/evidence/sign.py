@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 GRADES = ("certain", "declared")
 SAYS = ("ai", "ai_assisted")
+KINDS = (
+    *("png_text", "exif", "chunk", "comment", "stealth", "c2pa", "xmp", "tc260", "invisible_watermark"),  # in the file
+    *("tag", "field"),  # of the post
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -15,7 +19,7 @@ class Sign:
     Attributes:
         grade: `certain` (a generator's own keys, a signed statement, a site's own rule) or `declared` (possible, or in part).
         says: ai or ai_assisted.
-        kind: png_text, exif, stealth, c2pa, xmp, tc260, chunk, invisible_watermark, tag, field.
+        kind: one of KINDS, the place that says it.
         tool: the program or model that is named, "" where none is.
         detail: one line for a person; not a part of `word`.
     """
