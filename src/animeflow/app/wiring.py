@@ -235,12 +235,16 @@ def family(config: Config) -> Any:
     return build(make, node, where="model", seed=config["seed"])
 
 
-def captions(config: Config) -> Any:
+def captions(config: Config, shards: Any = None) -> Any:
+    """How captions are drawn; of the pictures in `shards`, where their scores are to become labels."""
     from ..text.concept import concepts_of
+    from ..text.field import fields_of
     from ..text.policy import CaptionPolicy
+    from .captioning import with_bounds, wordbook
 
     node = dict(config["text"])
-    concepts = concepts_of(node.pop("concepts", None))
+    concepts, extra = concepts_of(node.pop("concepts", None)), fields_of(node.pop("extra", None))
+    words = wordbook(node.pop("database", None))
     source = config["catalogue"]["source"]
     for name in concepts:  # a name that no picture has would leave the trigger out of every caption, without a word
         kind = source["kind"]
@@ -251,7 +255,8 @@ def captions(config: Config) -> Any:
                 where="text.concepts",
                 do=f"known in catalogue.source: {', '.join(known)}",
             )
-    return build(CaptionPolicy, node, where="text", concepts=concepts)
+    policy = build(CaptionPolicy, node, where="text", concepts=concepts, extra=extra, wordbook=words)
+    return policy if shards is None else with_bounds(policy, shards, set_of(config))
 
 
 def engine(config: Config, *, workers: int | None = None) -> Engine:
@@ -289,6 +294,7 @@ def assembler(config: Config, tower: Any, *, dropout: bool, pin: bool = False, d
         memory_bytes=2**62 if node["preload"] else 0,
         skip_broken=broken == "skip",
     )
+    shards = ShardSet(home / "shards") if live else None
     assemble = Assembler(
         index,
         tower,
@@ -296,8 +302,8 @@ def assembler(config: Config, tower: Any, *, dropout: bool, pin: bool = False, d
         caption_dropout=node["caption_dropout"] if dropout else 0.0,
         encoder_dropout=node["encoder_dropout"] if dropout else None,
         texts=node["texts"],
-        shards=ShardSet(home / "shards") if live else None,
-        policy=captions(config) if live else None,
+        shards=shards,
+        policy=captions(config, shards) if live else None,
         prior=dropout and prior_weight(config) > 0,  # validation asks nothing of the base
         pin=pin,
         device=device,

@@ -23,7 +23,7 @@ from .fill import stacked
 from .index import CacheIndex
 from .live import LiveTexts
 from .reader import ShardSet
-from .texts import EMPTY
+from .texts import EMPTY, fitting
 
 PRIOR = 1
 """Asks for the prior of a live caption in place of the caption."""
@@ -65,6 +65,7 @@ class Assembler:
         self.index, self.tower, self.seed, self.pin = index, tower, seed, pin
         self.caption_dropout, self.encoder_dropout = caption_dropout, dict(encoder_dropout or {})
         self.live, self.shards, self.policy, self.prior = texts == "live", shards, policy, prior
+        self._fits = fitting(tower, policy.fit) if policy is not None else None
         _check(self, texts)
         self._live = LiveTexts(
             tower,
@@ -143,7 +144,8 @@ class Assembler:
         if self.caption_is_dropped(uid, visit):
             return EMPTY
         assert self.shards is not None and self.policy is not None
-        caption = render(self.shards.facts(uid), self.policy, keyed.rng(self.seed, uid, visit, "caption"))
+        draw = keyed.rng(self.seed, uid, visit, "caption")
+        caption = render(self.shards.facts(uid), self.policy, draw, fits=self._fits)
         return caption.prior if which == PRIOR and caption.prior is not None else caption.text
 
     # -- inside --------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from .masks import FORMAT as MASK_FORMAT
 from .masks import encode_masks, mask_address
 from .reader import ShardSet
 from .store import Store, StoreWriter
-from .texts import EMPTY, convert_texts, count_truncated, encode_texts, row_identity, text_address
+from .texts import EMPTY, convert_texts, count_truncated, encode_texts, fitting, row_identity, text_address
 
 
 @dataclass(frozen=True)
@@ -244,12 +244,13 @@ def _want(
     texts = {text_address(EMPTY, tower, text_dtype): EMPTY}
     concepts: dict[int, str] = {}
     masks: dict[int, str] = {}
+    fits = fitting(tower, policy.fit)
     for uid in shards.in_file_order():
         if uid % world != rank:  # a uid is a hash already, so this is an even split
             continue
         facts = shards.facts(uid)
         latents[uid], concepts[uid] = latent_address(shards.pixels_of(uid), codec), str(facts.get("source") or "")
-        captions[uid] = variants(facts, policy, count=number, seed=seed, uid=uid) if number else []
+        captions[uid] = variants(facts, policy, count=number, seed=seed, uid=uid, fits=fits) if number else []
         said = [caption.text for caption in captions[uid]] + (_priors(captions[uid]) if prior else [])
         texts |= {text_address(text, tower, text_dtype): text for text in said}
         if mask := shards.mask_of(uid):

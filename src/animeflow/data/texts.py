@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from ..core import files
 from ..core.errors import ConfigError, DataError, did_you_mean
 from ..model.protocol import TextRow, TextTower
+from ..text.caption import Fits
 from . import rows8
 from .store import Store, StoreWriter
 
@@ -96,6 +97,26 @@ def encode_texts(
             written += writer.add(address, stored(row, text_dtype))
         advance(len(part))
     return written
+
+
+def fitting(tower: TextTower, encoders: Sequence[str]) -> Fits | None:
+    """Whether a caption is short enough for those encoders of a tower that a policy names; None where it names none.
+
+    Raises:
+        ConfigError: the family has no such encoder.
+    """
+    for name in encoders:
+        if name not in tower.encoders:
+            raise ConfigError(
+                f"unknown text encoder '{name}'{did_you_mean(name, tower.encoders)}", where="text.fit",
+                do=f"this family has: {', '.join(tower.encoders)}",
+            )  # fmt: skip
+
+    def fits(caption: str) -> bool:
+        tokens = tower.num_tokens(caption)
+        return all(tokens[name][0] <= tokens[name][1] for name in encoders)
+
+    return fits if encoders else None
 
 
 def count_truncated(captions: Iterable[str], tower: TextTower) -> dict[str, int]:

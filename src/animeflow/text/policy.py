@@ -134,7 +134,7 @@ class CaptionPolicy:
                 raise ConfigError(f"{name}={dict(weights)} has no positive weight", where=f"{WHERE}.{name}")
         chances = {"shuffle": self.shuffle, "tag_dropout": self.tag_dropout, "official_style": self.official_style}
         chances |= {"alias": self.alias, "translate": self.translate, "mixed": self.mixed}
-        chances |= self.section_dropout | self.tag_dropout_of | self.quality_words | self.quality_scores
+        chances |= {**self.section_dropout, **self.tag_dropout_of, **self.quality_words, **self.quality_scores}
         if isinstance(self.implied, str):
             _known([self.implied], IMPLIED, "implied")
         else:

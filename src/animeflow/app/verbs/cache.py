@@ -10,6 +10,7 @@ from typing import Any
 
 from ...core.engine import Engine
 from ..build import build
+from ..captioning import keep_bounds
 from ..compose import compose
 from ..wiring import Workspace, captions, engine, family, use_threads
 
@@ -31,7 +32,8 @@ def encode(config: dict[str, Any], *, dry_run: bool = False, fam: Any = None) ->
 
     place, node = Workspace.to_write(config), dict(config["data"]["cache"])
     fam = fam or family(config)
-    shards, out, policy = ShardSet(place.shards), place.cache / fam.name, captions(config)
+    shards, out = ShardSet(place.shards), place.cache / fam.name
+    policy = captions(config, shards)
     if dry_run:
         found = diff(
             shards, fam.codec(), fam.text_tower(), policy, out=out, seed=config["seed"], variants=node["variants"],
@@ -48,6 +50,7 @@ def encode(config: dict[str, Any], *, dry_run: bool = False, fam: Any = None) ->
         return None
     if "WORLD_SIZE" not in os.environ and (workers := engine(config)).kind == "ray":
         return _in_parts(config, workers)
+    keep_bounds(policy, shards, place.set)
     cuda = config["train"]["device"] != "cpu" and torch.cuda.is_available()
     report = build(
         build_cache,
