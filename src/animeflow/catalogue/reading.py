@@ -1,8 +1,8 @@
 """Bytes of a picture, out of a file of its own or out of a tar by the index beside it: `0001.tar!9000075.png`. Unpacks nothing.
 
 The index is the JSON of the tar's name, as hfutils, cheesechaser and webshart write it: `{"files": {NAME: {"offset", "size" or
-"length", "sha256"?}}}`. What it says is checked: no byte outside the tar is read, and the bytes have the sha256 that it names; where
-it names none, the tar's own header before them has to be that of a file of this size. Knows paths; knows no picture and no table.
+"length", "sha256"?}}}`. What it says is checked: no byte outside the tar is read, and the bytes have the sha256 that it names;
+where it names none, the tar's own header before them has to be that of a file of this size. Knows paths; knows no picture.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Index:
 
 def member_path(tar: Path, name: str) -> Path:
     """How a file in a tar is written where a path is asked for."""
-    return tar.with_name(tar.name + MARK + name)
+    return Path(f"{tar}{MARK}{name}")
 
 
 def split_path(path: str | Path) -> tuple[Path, str] | None:

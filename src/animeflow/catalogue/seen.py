@@ -17,6 +17,7 @@ from ..image import fingerprint
 from ..image.evidence import screen
 from ..image.picture import Limits
 from .check import Checked
+from .reading import size_and_time
 
 RULES = 2  # raise when `check` judges the same bytes in another way
 
@@ -66,8 +67,7 @@ class Seen:
         row = self._rows.get(key)
         if row is None or row["rules"] != self._rules:
             return None
-        stat = path.stat()
-        if (row["bytes"], row["mtime_ns"]) != (stat.st_size, stat.st_mtime_ns):
+        if (row["bytes"], row["mtime_ns"]) != size_and_time(path):
             return None
         facts = {field.name: row[field.name] for field in dataclasses.fields(Checked)}
         return Checked(**facts | {name: tuple(row[name]) for name in ("notes", "signs", "measures")})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from typing import Any
 
 from ...text.tags import CATEGORY_WORDS, empty_tags, rating_of, split_tags
 from ..candidate import Facts
-from .fields import iso_utc, number, origin_of, page
+from .fields import iso_utc, names_in, number, page, parent_of, plain, signs_in
 
 _PREFIXES = ("tags_", "tag_string_")
 _SANKAKU = {0: "general", 1: "artist", 2: "studio", 3: "copyright", 4: "character", 5: "genre", 8: "medium", 9: "meta"}
@@ -20,20 +21,25 @@ def read_post(record: Mapping[str, Any], site: str, *, before_2022: bool = False
         site: danbooru, gelbooru, yandere, konachan, sankaku, e621, pixiv, ...: it decides what a rating letter means.
         before_2022: a Danbooru dump from when `s` meant safe.
     """
+    if site == "gelbooru" and isinstance(record.get("tags"), str):  # its API writes ' as &#039;
+        record = {**record, "tags": html.unescape(record["tags"])}
     tags, surfaces = _tags(record)
     identity = record.get("id")
     score = next((record[key] for key in ("score", "total_score") if record.get(key) is not None), None)
     created = next((record[key] for key in ("created_at", "create_date", "date") if record.get(key)), None)
+    signs = signs_in(surfaces, record, site)
     return Facts(
         tags=tags,
         rating=_rating(record, site, before_2022=before_2022),
         score=number(score),
         created_at=iso_utc(created),
-        source_id=None if identity is None else str(identity),
+        source_id=plain(identity),
         url=page(site, identity, record),
-        origin=origin_of(surfaces, record),
-        site=site,
+        origin=signs[0].says if signs else "unknown",
+        site=plain(site),
         surfaces=tuple(surfaces),
+        evidence=tuple(sign.word for sign in signs),
+        parent=parent_of(record),
     )
 
 
@@ -47,26 +53,24 @@ def md5_of(record: Mapping[str, Any]) -> str | None:
 def _tags(record: Mapping[str, Any]) -> tuple[dict[str, list[str]], list[str]]:
     """Tags by our categories, and every tag as found."""
     whole = record.get("tags") or record.get("tag_string")
-    parts = {_category(key): split_tags(record[key]) for key in record if key.startswith(_PREFIXES)}
+    parts = {_category(key): names_in(record[key]) for key in record if key.startswith(_PREFIXES)}
     surfaces: list[str] = []
+    numbered = isinstance(whole, list) and any(isinstance(tag, Mapping) for tag in whole)
     if isinstance(whole, Mapping):  # e621's API: {"general": [...], ...}
-        parts = {category: split_tags(names) for category, names in whole.items()}
-    elif isinstance(whole, list) and whole and isinstance(whole[0], Mapping):  # sankaku's API: objects with a number
-        parts, surfaces = _numbered(whole)
+        parts, whole = {str(category): names_in(names) for category, names in whole.items()}, None
+    elif numbered:  # sankaku's API: objects with a number
+        parts, surfaces = _numbered([tag for tag in whole or [] if isinstance(tag, Mapping)])
         whole = record.get("tag_names")
-    if not isinstance(whole, Mapping):
-        surfaces += split_tags(whole)
-    surfaces += [name for names in parts.values() for name in names]
+    every = names_in(whole)
+    surfaces += every + [name for names in parts.values() for name in names]
     found = empty_tags()
     for word, names in parts.items():
         category = CATEGORY_WORDS.get(word)
         if category:
             found[category] += names
-    if not any(parts.values()) or whole is record.get("tag_names"):
+    if numbered or not any(parts.values()):
         placed = {name for names in parts.values() for name in names}
-        found["general"] += [
-            name for name in split_tags(None if isinstance(whole, Mapping) else whole) if name not in placed
-        ]
+        found["general"] += [name for name in every if name not in placed]
     return {category: list(dict.fromkeys(names)) for category, names in found.items()}, list(dict.fromkeys(surfaces))
 
 
@@ -78,15 +82,16 @@ def _numbered(tags: list[Mapping[str, Any]]) -> tuple[dict[str, list[str]], list
     """Sankaku's tag objects by category, and all their names in all languages."""
     parts: dict[str, list[str]] = {}
     for tag in tags:
-        name = tag.get("tagName") or tag.get("name_en") or tag.get("name") or ""
-        parts.setdefault(_SANKAKU.get(tag.get("type", 0), "general"), []).extend(split_tags([str(name)]))
-    surfaces = [
-        value for tag in tags for key, value in tag.items() if key.startswith("name") and isinstance(value, str)
-    ]
-    return parts, split_tags(surfaces)
+        name = plain(tag.get("tagName") or tag.get("name_en") or tag.get("name")) or ""
+        category = _SANKAKU.get(number(tag.get("type")) or 0, "general")
+        parts.setdefault(category, []).extend(split_tags([name]))
+    named = [value for tag in tags for key, value in tag.items() if str(key).startswith("name")]
+    return parts, names_in([value for value in named if isinstance(value, str)])
 
 
 def _rating(record: Mapping[str, Any], site: str, *, before_2022: bool) -> str:
-    if site == "pixiv":
-        return {0: "unknown", 1: "explicit", 2: "explicit"}.get(number(record.get("x_restrict")) or 0, "unknown")
-    return rating_of(record.get("rating"), site=site, before_2022=before_2022)
+    """Danbooru's API has `media_asset` since after its letters changed, so a post with one was never rated by the old ones."""
+    if site == "pixiv" and (limit := number(record.get("x_restrict"))) is not None:
+        return {0: "unknown", 1: "explicit", 2: "explicit"}.get(limit, "unknown")
+    rating = rating_of(record.get("rating"), site=site, before_2022=before_2022 and "media_asset" not in record)
+    return "unknown" if site == "pixiv" and rating == "general" else rating  # there it only says that nobody forbade it

@@ -7,6 +7,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from ...image.evidence.sign import Sign
+from ...text.tags import split_tags
+
 PAGES = {
     "danbooru": "https://danbooru.donmai.us/posts/{}",
     "gelbooru": "https://gelbooru.com/index.php?page=post&s=view&id={}",
@@ -14,8 +17,11 @@ PAGES = {
     "konachan": "https://konachan.com/post/show/{}",
     "sankaku": "https://chan.sankakucomplex.com/posts/{}",
     "e621": "https://e621.net/posts/{}",
+    "e6ai": "https://e6ai.net/posts/{}",
+    "aibooru": "https://aibooru.online/posts/{}",
     "pixiv": "https://www.pixiv.net/artworks/{}",
 }
+ALL_AI = ("e6ai", "aibooru")  # sites that take generated pictures only
 
 
 def iso_utc(value: Any) -> str | None:
@@ -50,33 +56,70 @@ def _parse(text: str) -> datetime:
 
 
 def number(value: Any) -> int | None:
-    """A whole number, from a number, its digits, or e621's {"total": n}."""
+    """A whole number that the table can hold, from a number, its digits, or e621's {"total": n}."""
     if isinstance(value, Mapping):
         value = value.get("total")
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return int(value)
-    except (TypeError, ValueError):
+        found = int(value)
+    except (ValueError, OverflowError):
         return None
+    return found if -(2**63) <= found < 2**63 else None
+
+
+def plain(value: Any) -> str | None:
+    """Text, or a number as text, that can be stored: JSON may hold halves of characters. None for anything else and for nothing."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return str(value).encode("utf-8", "replace").decode() or None
+
+
+def names_in(value: Any) -> list[str]:
+    """Tag names of a field: a list, a string with spaces, or an object of such. Anything else holds none."""
+    if isinstance(value, Mapping):
+        return [name for part in value.values() for name in names_in(part)]
+    if isinstance(value, str):
+        return split_tags(plain(value))
+    return split_tags([plain(name) or "" for name in value if isinstance(name, str)]) if isinstance(value, list) else []
 
 
 def page(site: str, identity: Any, record: Mapping[str, Any]) -> str | None:
     """The post's page where the site is known, else the file's own address."""
+    identity = plain(identity)
     if site in PAGES and identity is not None:
         return PAGES[site].format(identity)
     address = record.get("file_url") or record.get("url")
-    return address if isinstance(address, str) else None
+    return plain(address) if isinstance(address, str) else None
 
 
-def origin_of(tags: Collection[str], record: Mapping[str, Any]) -> str:
-    """`ai` or `ai_assisted` where the site says so. Saying nothing proves nothing: `unknown`.
+def parent_of(record: Mapping[str, Any]) -> str | None:
+    """Id of the post that this one is a version of. Gelbooru writes 0 for none, e621 has it among the relationships."""
+    relations = record.get("relationships")
+    parent = plain(record.get("parent_id") or (relations.get("parent_id") if isinstance(relations, Mapping) else None))
+    return None if parent in (None, "0", plain(record.get("id"))) else parent
 
-    Sources: Danbooru's meta tags, pixiv's illust_ai_type 2, sankaku's generation_directives, e6ai, where all posts are.
+
+def signs_in(tags: Collection[str], record: Mapping[str, Any], site: str | None = None) -> tuple[Sign, ...]:
+    """What a post's own record says of its origin, strongest first. A post that says nothing proves nothing.
+
+    Sources: the tags of the boorus, pixiv's illust_ai_type 2, sankaku's generation_directives, sites for generated pictures alone.
+    `ai-generated_art_(topic)` is about a picture's subject and no sign.
     """
     names = {tag.replace("-", "_") for tag in tags}
-    directives = record.get("generation_directives")
-    generated = "ai_generated" in names or record.get("illust_ai_type") == 2 or record.get("category") == "e6ai"
-    if generated or directives:
-        return "ai"
-    return "ai_assisted" if "ai_assisted" in names else "unknown"
+    found = []
+    if "ai_generated" in names:
+        found.append(Sign("certain", "ai", "tag", "ai-generated"))
+    if number(record.get("illust_ai_type")) == 2:
+        found.append(Sign("certain", "ai", "field", "illust_ai_type"))
+    if record.get("generation_directives"):
+        found.append(Sign("certain", "ai", "field", "generation_directives"))
+    found += [Sign("certain", "ai", "field", name) for name in ALL_AI if name in (site, record.get("category"))]
+    if "ai_assisted" in names:
+        found.append(Sign("declared", "ai_assisted", "tag", "ai-assisted"))
+    return tuple(found)
+
+
+def origin_of(tags: Collection[str], record: Mapping[str, Any], site: str | None = None) -> str:
+    """`ai` or `ai_assisted` where the record says so, else `unknown`."""
+    return next((sign.says for sign in signs_in(tags, record, site)), "unknown")

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
-from ...text.tags import CATEGORY_WORDS, empty_tags, rating_of, split_sidecar
 from ...text.trigger import kohya_folder, trigger_of
 from ..candidate import Candidate, Facts
 from ..walk import files_in, is_picture, not_a_picture
+from .kohya_meta import Entry, match, read_metadata
+from .sidecar import LANGUAGE, read_row, read_text
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +25,7 @@ SIDECARS = (".txt", ".caption")
 FOLDER = "folder"  # the name of a source that nobody named
 MASK = ".mask"  # the end of a mask's stem
 MASKS = "masks"  # the folder of masks
-_LANGUAGE = re.compile(r"\.([a-z]{2}(?:-[A-Za-z]{2,4})?)$")
-_NAMESPACES = {**CATEGORY_WORDS, "creator": "artist"}
-_END = (".", "!", "?", "。", "！", "？")
+_LANGUAGE = re.compile(rf"\.({LANGUAGE})$")
 
 
 class FolderSource:
@@ -37,6 +37,7 @@ class FolderSource:
         language: of sentences whose file name does not say.
         rating: of pictures whose sidecar does not say.
         origin: human, ai, ai_assisted or unknown, for all of them.
+        metadata: kohya's meta_cap.json, meta_lat.json or meta.jsonl. It replaces the text files, and only its pictures are taken.
     """
 
     def __init__(
@@ -47,8 +48,10 @@ class FolderSource:
         language: str = "en",
         rating: str = "unknown",
         origin: str = "unknown",
+        metadata: Path | None = None,
     ) -> None:
         self.root, self.name = Path(root), name
+        self.metadata = None if metadata is None else Path(metadata)
         self.language, self.rating, self.origin = language, rating, origin
 
     def __iter__(self) -> Iterator[Candidate]:
@@ -60,11 +63,23 @@ class FolderSource:
                 folder, files = file.parent, []
             files.append(file)
         yield from self._folder(files)
+        yield from self._entries[1]
+
+    @cached_property
+    def _entries(self) -> tuple[dict[Path, Entry], list[Candidate]]:
+        """What the metadata says of each picture, and what it says of pictures that are not here."""
+        if self.metadata is None:
+            return {}, []
+        pictures = [file for file in files_in(self.root) if is_picture(file) and not file.stem.endswith(MASK)]
+        return match(read_metadata(self.metadata), pictures, root=self.root, metadata=self.metadata)
 
     def _folder(self, files: list[Path]) -> Iterator[Candidate]:
         """Candidates of one folder: every file is a picture, the sidecar of one, or refused."""
         if files and self.name == FOLDER:  # whoever names its concept says its repeats too
             _hint(files[0].parent)
+        if self.metadata is not None:
+            own = self.metadata.absolute()
+            files = [file for file in files if file.absolute() != own]
         texts = [file for file in files if file.suffix.lower() in SIDECARS]
         others = [file for file in files if file.suffix.lower() not in SIDECARS]
         pictures = [file for file in others if is_picture(file) and not file.stem.endswith(MASK)]
@@ -94,6 +109,12 @@ class FolderSource:
         return {name for file in beside for name in (file.name, file.stem)}
 
     def _candidate(self, picture: Path, texts: list[Path]) -> Candidate:
+        if self.metadata is not None:
+            entry = self._entries[0].get(picture)
+            if entry is None:
+                return Candidate(picture, reason="missing_metadata", detail=f"{self.metadata.name} does not name it")
+            row = read_row(entry.row, language=self.language, rating=self.rating, origin=self.origin)
+            return Candidate(picture, row)
         facts = Facts(rating=self.rating, origin=self.origin)
         for text in texts:
             try:
@@ -105,11 +126,10 @@ class FolderSource:
 
     def _read(self, file: Path, content: str, facts: Facts) -> None:
         marked = _LANGUAGE.search(file.stem)
-        if marked or is_sentence(content, expected=file.suffix.lower() == ".caption"):
-            language = marked.group(1) if marked else self.language
-            facts.captions[language] = " ".join(content.split())
+        if marked:
+            facts.captions[marked.group(1)] = " ".join(content.split())
         else:
-            read_tags(split_sidecar(content), facts)
+            read_text(content, facts, language=self.language, expected=file.suffix.lower() == ".caption")
 
 
 def _hint(folder: Path) -> None:
@@ -125,40 +145,3 @@ def _hint(folder: Path) -> None:
 def _owner(text: Path) -> str:
     """Name or stem of the picture that a sidecar belongs to."""
     return _LANGUAGE.sub("", text.stem)
-
-
-def is_sentence(text: str, *, expected: bool) -> bool:
-    """Whether text is sentences rather than tags: long pieces between commas, or an end mark after words.
-
-    Args:
-        expected: what to believe of a text that could be either.
-    """
-    pieces = [piece.split() for piece in re.split(r"[,\n、，]", text) if piece.strip()]
-    if not pieces:
-        return False
-    mean = sum(map(len, pieces)) / len(pieces)
-    if text.rstrip().endswith(_END) and (mean > 2 or len(pieces) == 1):
-        return True
-    if len(pieces) >= 4 and mean <= 2.5:
-        return False
-    return expected or mean > 6
-
-
-def read_tags(names: Iterable[str], facts: Facts) -> None:
-    """Sort names into categories by their prefix (`artist:x`, `rating:general`, Anima's `@x` for an artist); others are general."""
-    tags = facts.tags or empty_tags()
-    for name in names:
-        space, colon, rest = name.partition(":")
-        rest = rest.strip("_")
-        if colon and rest and space == "rating":
-            facts.rating = rating_of(rest, site="folder")
-        elif colon and rest and space in _NAMESPACES:
-            category = _NAMESPACES[space]
-            if category:
-                tags[category].append(rest)
-        elif name.startswith("@") and name.strip("@_"):  # but `@_@` is a face
-            tags["artist"].append(name.removeprefix("@"))
-        else:
-            tags["general"].append(name)
-    facts.tags = {category: list(dict.fromkeys(found)) for category, found in tags.items()}
-    facts.surfaces += tuple(names)

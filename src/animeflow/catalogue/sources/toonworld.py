@@ -1,4 +1,4 @@
-"""A folder of drawn pictures with `truth.jsonl`. Knows its lines; draws and decodes nothing."""
+"""A folder of drawn pictures with `truth.jsonl`, and what was planted among them. Knows lines; draws and decodes nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from ...core.errors import DataError
 from ...text.tags import CATEGORIES
+from ...toonworld.planted import read_planted
 from ..candidate import Candidate, Facts
 
 
@@ -24,7 +25,7 @@ class ToonworldSource:
         self.root, self.name = Path(root), name
 
     def __iter__(self) -> Iterator[Candidate]:
-        for line in self._lines():
+        for line in (*self._lines(), *read_planted(self.root)):
             file = self.root / line["file"]
             if not file.is_file():
                 yield Candidate(file, reason="missing_picture", detail="named in truth.jsonl, but not here")

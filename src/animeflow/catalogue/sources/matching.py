@@ -1,0 +1,68 @@
+"""Which file belongs to which record: by a path that it names, by md5 or id in the file's name. Knows names; opens no file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from .booru import md5_of
+from .fields import plain
+
+PATHS = ("file_path", "file_name", "path", "image_path")
+_MD5 = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
+_UNSAFE = re.compile(r"[^\w-]")
+_ID = re.compile(r"(?:[a-z][a-z0-9]*[_-])?(\d{1,10})(?=$|[_\- ])")
+
+
+class Names:
+    """Files by what their names say; of two that say the same, the first counts."""
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        self._by_key: dict[str, Path] = {}
+        for file in files:
+            for key in keys_in(file.stem):
+                self._by_key.setdefault(key, file)
+
+    def find(self, record: Mapping[str, Any]) -> Path | None:
+        """The file whose name has the record's md5, else its id."""
+        return next((self._by_key[key] for key in keys_of(record) if key in self._by_key), None)
+
+
+def keys_in(stem: str) -> list[str]:
+    """md5s and the id in a file's name: `gelbooru_9000028_<md5>`, `9000028`, `9000028_p0`."""
+    name = stem.lower()
+    found = _ID.match(name)
+    return _MD5.findall(name) + ([f"id {int(found.group(1))}"] if found else [])
+
+
+def keys_of(record: Mapping[str, Any]) -> list[str]:
+    """md5 and id of a record, best first."""
+    digest, identity = md5_of(record), plain(record.get("id"))
+    key = f"id {int(identity)}" if identity and identity.isdecimal() else None
+    return [key for key in (digest, key) if key]
+
+
+def named_in(record: Mapping[str, Any], root: Path) -> Path | None:
+    """The file that the record names, if it lies below `root`."""
+    for key in PATHS:
+        value = record.get(key)
+        if isinstance(value, str) and (file := below(root, value)) and file.is_file():
+            return file
+    return None
+
+
+def shown(identity: Any) -> str:
+    """An id as part of a path that only a list of refusals has."""
+    return _UNSAFE.sub("_", str(identity))[:80]
+
+
+def below(root: Path, name: str) -> Path | None:
+    """`root / name`, where that lies below `root` on every system; else None."""
+    posix = PurePosixPath(name)
+    outside = posix.is_absolute() or PureWindowsPath(name).drive or ".." in PureWindowsPath(name).parts
+    if not name or outside or "\0" in name or not posix.parts:
+        return None
+    file = root / name
+    return file if file.resolve().is_relative_to(root.resolve()) else None
