@@ -15,15 +15,19 @@ from ..core import seed as keyed
 
 SHIFT = 32
 ONCE = 1 << SHIFT
+GRAIN = 20
+"""Exposures are rounded to 2^-20ths: what another machine computes in its last bits is the same order of data."""
 _GOLDEN = np.uint64(0x9E3779B9)  # 2^32 / golden ratio, odd
 
 
 @dataclass(frozen=True)
 class Turns:
-    """Attributes:
-    uids: ascending.
-    steps: exposure in an epoch, in 2^-32ths.
-    phases: u of each, in 2^-32ths, below `ONCE`.
+    """How often each of some pictures comes.
+
+    Attributes:
+        uids: ascending.
+        steps: exposure in an epoch, in 2^-32ths.
+        phases: u of each, in 2^-32ths, below `ONCE`.
     """
 
     uids: np.ndarray
@@ -35,7 +39,7 @@ class Turns:
         """From real exposures. The phases of pictures of one kind and one exposure are spread evenly over [0, 1), in an order drawn
         by the seed: then it is not chance how many of them come in an epoch, and a kind gets its share in every one."""
         order = np.argsort(uids, kind="stable")
-        uids, steps = uids[order], np.rint(exposure[order] * ONCE).astype(np.int64)
+        uids, steps = uids[order], np.rint(exposure[order] * (1 << GRAIN)).astype(np.int64) << (SHIFT - GRAIN)
         kinds = np.zeros(len(uids), dtype=np.int64) if kinds is None else kinds[order]
         rank = np.empty(len(uids), dtype=np.uint64)
         rank[np.lexsort((keyed.mixed(uids, seed, "turn"), steps, kinds))] = np.arange(len(uids), dtype=np.uint64)
