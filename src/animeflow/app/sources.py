@@ -14,13 +14,17 @@ from .wiring import Config
 def source(config: Config) -> Any:
     """Where pictures and their facts are read from."""
     from ..catalogue.sources.concepts import ConceptsSource
-    from ..catalogue.sources.danbooru import DanbooruSource
+    from ..catalogue.sources.danbooru import DanbooruSource, booru_api
     from ..catalogue.sources.folder import FolderSource
     from ..catalogue.sources.gallery_dl import GalleryDlSource
+    from ..catalogue.sources.hydrus import HydrusSource
+    from ..catalogue.sources.imagefolder import ImageFolderSource
+    from ..catalogue.sources.indexed_tar import IndexedTarSource
     from ..catalogue.sources.toonworld import ToonworldSource
+    from ..catalogue.sources.waifuc import WaifucSource
 
     node = config["catalogue"]
-    for name in ("root", "posts"):
+    for name in ("root", "posts", "metadata"):
         path = node.get(name)
         if path is not None and not Path(path).exists():
             raise ConfigError(f"{path} does not exist", where=f"catalogue.{name}", do="give the path of your pictures")
@@ -45,5 +49,10 @@ def source(config: Config) -> Any:
         "concepts": concepts,
         "danbooru": DanbooruSource,
         "gallery_dl": GalleryDlSource,
+        "booru_api": booru_api,
+        "hydrus": HydrusSource,
+        "imagefolder": ImageFolderSource,
+        "indexed_tar": IndexedTarSource,
+        "waifuc": WaifucSource,
     }
     return choose(kinds, node["source"], where="catalogue.source")
