@@ -16,7 +16,7 @@ from .wiring import prior_weight, train_settings
 CONSTRUCTED = (
     *("toonworld", "catalogue.limits", "catalogue.source", "data.bucket", "data.shard", "data.cache", "data.codec"),
     *("text", "model", "optim", "recipe.density", "recipe.shift", "recipe.weight", "evaluate.oracle_budget"),
-    *("data.loader.encoder_dropout", "data.loader.repeats", "data.remote", "learn"),
+    *("data.loader.encoder_dropout", "data.loader.repeats", "data.remote", "learn", "curate.provenance"),
 )
 
 KINDS = ("ema", "trained")  # of weights: the average that a run uses, and the trained ones
@@ -68,7 +68,9 @@ def check_values(config: Mapping[str, Any]) -> None:
     from ..toonworld.dataset import write_dataset
 
     load, train, export = config["data"]["loader"], config["train"], config["export"]
-    _keys_of(write_dataset, config["toonworld"], "toonworld")
+    drawn = dict(config["toonworld"])
+    _at_least(drawn.pop("planted", 0), 0, "toonworld.planted")
+    _keys_of(write_dataset, drawn, "toonworld")
     _keys_of(write_shards, config["data"]["shard"], "data.shard")
     _keys_of(build_cache, config["data"]["cache"], "data.cache")
     build(Limits, config["catalogue"]["limits"], where="catalogue.limits")
