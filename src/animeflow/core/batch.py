@@ -28,6 +28,9 @@ class Batch:
         masks: `[B, 1, h, w]` in [0, 1], how much of every latent cell counts; None where all of them do.
         prior: the same pictures' captions as the untrained model would read them (the class in place of the trigger), for a recipe
             that keeps what the model knew; None where nothing asks for it.
+        weights: `[B]` float32, how much the loss of each image counts; None where all count alike.
+        components: `[B]` int64, the part of the mixture that each image is of, by its number in `names`; None without a mixture.
+        names: of the parts of the mixture.
     """
 
     latents: Tensor
@@ -40,6 +43,9 @@ class Batch:
     draws: Mapping[str, Tensor] = field(default_factory=dict)
     masks: Tensor | None = None
     prior: Conditioning | None = None
+    weights: Tensor | None = None
+    components: Tensor | None = None
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.latents.shape[0]
@@ -53,6 +59,8 @@ class Batch:
             draws={name: tensor.to(device, non_blocking=True) for name, tensor in self.draws.items()},
             masks=None if self.masks is None else self.masks.to(device, non_blocking=True),
             prior=None if self.prior is None else self.prior.to(device),
+            weights=None if self.weights is None else self.weights.to(device, non_blocking=True),
+            components=None if self.components is None else self.components.to(device, non_blocking=True),
         )
 
     def pinned(self) -> Batch:
@@ -64,6 +72,8 @@ class Batch:
             draws={name: tensor.pin_memory() for name, tensor in self.draws.items()},
             masks=None if self.masks is None else self.masks.pin_memory(),
             prior=None if self.prior is None else _pinned(self.prior),
+            weights=None if self.weights is None else self.weights.pin_memory(),
+            components=None if self.components is None else self.components.pin_memory(),
         )
 
 

@@ -16,8 +16,11 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from ..core.batch import Batch
 from .assemble import Assembler
+from .exposure import Exposures
 from .plan import Chunk, Plan, accumulation
 
 _Step = tuple[list[Batch], dict[str, Any]]
@@ -37,6 +40,7 @@ class Loader:
         length: of the text that a picture has at a visit, `Assembler.text_length`: every chunk is sorted by it before it is cut,
             so that few micro-batches hold texts of two lengths and need a mask. It must be a function of picture and visit alone,
             equal on every process. A step holds the same pictures, noise and t with it as without; sums run in another order.
+        shown: what batches are to say of their pictures' components and weights; None says nothing.
         ahead: told of every (picture, visit) of a step of this process before its first batch is made, `Assembler.encode_ahead`.
     Raises:
         ConfigError: a chunk of the plan cannot be cut into micro-batches for so many processes.
@@ -55,12 +59,13 @@ class Loader:
         pin: bool = False,
         length: Callable[[int, int], int] | None = None,
         ahead: Callable[[Sequence[tuple[int, int]], Executor | None], None] | None = None,
+        shown: Exposures | None = None,
     ) -> None:
         self.accumulation = accumulation(plan.chunk, world=world, micro_batch=micro_batch) * plan.chunks_per_step
         self.batch, self.micro_batch, self.rank, self.world = plan.batch, micro_batch, rank, world
         self._plan, self._assemble = copy.deepcopy(plan), assemble
         self._prefetch, self._threads, self._pin = prefetch, threads, pin
-        self._length, self._ahead = length, ahead
+        self._length, self._ahead, self._shown = length, ahead, shown
         self._state = self._plan.state_dict()
         self._wait_s, self._since = 0.0, time.perf_counter()
 
@@ -122,10 +127,22 @@ class Loader:
                     self._ahead([image for p in parts for image in zip(p.uids, p.visits, strict=True)], pool)
                 batches = [self._assemble.batch(p.uids, p.visits, global_count=plan.batch, pool=pool) for p in parts]
                 batches = [
-                    replace(batch, step=plan.step - 1, places=part.places)
+                    replace(batch, step=plan.step - 1, places=part.places, **self._said_of(batch.uids))
                     for batch, part in zip(batches, parts, strict=True)
                 ]
                 yield [batch.pinned() for batch in batches] if self._pin else batches, plan.state_dict()
+
+    def _said_of(self, uids: Sequence[int]) -> dict[str, Any]:
+        """Of the pictures that a batch holds, which may be others than were planned where some are broken."""
+        if self._shown is None:
+            return {}
+        rows = self._shown.rows(uids)
+        said: dict[str, Any] = {}
+        if self._shown.loss is not None:
+            said["weights"] = torch.from_numpy(self._shown.loss[rows])
+        if self._shown.names:
+            said |= {"components": torch.from_numpy(self._shown.component[rows]), "names": self._shown.names}
+        return said
 
     def _grouped(self, chunk: Chunk) -> Chunk:
         if self._length is None:

@@ -80,10 +80,11 @@ class Velocity:
         return [Phase("velocity", self.learner, self.loss)]
 
     def loss(self, batch: Batch) -> LossReport:
-        """x_t = (1 - t) x0 + t noise,   loss = sum_i w(t_i) (e_i + prior_weight p_i) / global_count
+        """x_t = (1 - t) x0 + t noise,   loss = sum_i c_i w(t_i) (e_i + prior_weight p_i) / global_count
 
             e_i = sum_hw m_i mean_C (v^_i - (noise_i - x0_i))^2 / sum_hw m_i,   m = background + (1 - background) mask
             p_i = mean_Chw (v^(x_t, t, prior)_i - sg v_base(x_t, t, prior)_i)^2
+            c_i = what the batch says that the image counts, or 1
 
         Path, target, error and weight are float32; an autocast around this reaches only the inside of the learner.
         """
@@ -94,10 +95,14 @@ class Velocity:
         v = self.learner(x_t, t_B, batch.conditioning)
         error_B = mean_square(v.float() - path.velocity(x0, noise), batch.masks, background=self.background)
         if not self.prior_weight:
-            return LossReport((self.weight(t_B) * error_B).sum() / batch.global_count, error_B.detach(), t_B)
+            return LossReport((self._counts(t_B, batch) * error_B).sum() / batch.global_count, error_B.detach(), t_B)
         prior_B = self._prior(x_t, t_B, batch)
-        loss = (self.weight(t_B) * (error_B + self.prior_weight * prior_B)).sum() / batch.global_count
+        loss = (self._counts(t_B, batch) * (error_B + self.prior_weight * prior_B)).sum() / batch.global_count
         return LossReport(loss, error_B.detach(), t_B, {"prior": prior_B.detach()})
+
+    def _counts(self, t_B: Tensor, batch: Batch) -> Tensor:
+        w_B = self.weight(t_B)
+        return w_B if batch.weights is None else batch.weights * w_B
 
     def _prior(self, x_t: Tensor, t_B: Tensor, batch: Batch) -> Tensor:
         """`[B]` squared distance to the base under the captions of the class, over the whole picture: what is kept has no mask."""

@@ -79,8 +79,14 @@ class Books:
         """One optimizer step. Waits for nothing."""
         flops = sum(self._flops(batch) * len(batch) for batch in fed.batches) if self._flops else 0.0
         parts = {name: self._parallel.sum(sums) for name, sums in _parts(reports).items()}
+        named = _components(fed.batches, reports)
         self.telemetry.add(
-            totals, images=fed.images, wait_s=fed.wait_s, flops=flops * self._parallel.world, parts=parts
+            totals,
+            images=fed.images,
+            wait_s=fed.wait_s,
+            flops=flops * self._parallel.world,
+            parts=parts,
+            components=(named[0], self._parallel.sum(named[1])) if named else None,
         )
         if self._visits:
             self._visits.add(fed.batches, reports)
@@ -139,3 +145,16 @@ def _parts(reports: Sequence[LossReport]) -> dict[str, Tensor]:
         finite_B = torch.isfinite(part_B)
         sums[name] = torch.stack([torch.where(finite_B, part_B, 0.0).sum(), finite_B.double().sum()])
     return sums
+
+
+def _components(batches: Sequence[Batch], reports: Sequence[LossReport]) -> tuple[tuple[str, ...], Tensor] | None:
+    """The components of the mixture, and of the first phase's losses in each the sum and number, float64 `[components, 2]`, on the
+    device. None without a mixture, on all processes alike."""
+    numbers = [batch.components for batch in batches if batch.components is not None]
+    if not numbers:
+        return None
+    names = batches[0].names
+    loss_B = torch.cat([report.loss_B for report in reports[: len(batches)]]).double()
+    finite_B = torch.isfinite(loss_B)
+    pairs_B2 = torch.stack([torch.where(finite_B, loss_B, 0.0), finite_B.double()], dim=1)
+    return names, pairs_B2.new_zeros(len(names), 2).index_add_(0, torch.cat(numbers), pairs_B2)

@@ -130,7 +130,6 @@ def _tensors(batches: Iterable[Batch]) -> Iterable[torch.Tensor]:
         yield batch.latents
         yield from batch.conditioning.values()
         yield from batch.draws.values()
-        if batch.masks is not None:
-            yield batch.masks
+        yield from (each for each in (batch.masks, batch.weights, batch.components) if each is not None)
         if batch.prior is not None:
             yield from batch.prior.values()

@@ -32,6 +32,9 @@ class Telemetry:
         self.window_wait = 0.0  # seconds that this process waited for data before the last flush
         self._sums = torch.zeros(3, BINS, device=device, dtype=torch.float64)  # as in Totals
         self._parts: dict[str, torch.Tensor] = {}  # sum and number of images of what else is in the loss
+        self._named: tuple[tuple[str, ...], torch.Tensor] | None = (
+            None  # components, sums and numbers of images of each
+        )
         self._images, self._flops = 0, 0.0
         self.start()
 
@@ -58,10 +61,13 @@ class Telemetry:
         wait_s: float,
         flops: float = 0.0,
         parts: Mapping[str, torch.Tensor] | None = None,
+        components: tuple[tuple[str, ...], torch.Tensor] | None = None,
     ) -> None:
         """One optimizer step over all processes; `flops` by the closed form, over all its images; `parts` of the loss by name, each
-        its sum and its number of images, float64 `[2]`."""
+        its sum and its number of images, float64 `[2]`; `components`: their names and the same of each, `[components, 2]`."""
         self._sums += totals.sums
+        if components is not None:
+            self._named = (components[0], components[1] + self._named[1]) if self._named else components
         for name, sums in (parts or {}).items():
             self._parts[name] = self._parts[name] + sums if name in self._parts else sums
         self._images += images
@@ -96,8 +102,10 @@ class Telemetry:
         for name, sums in sorted(self._parts.items()):
             part, images = sums.tolist()
             values[f"train/loss_{name}"] = part / images if images else float("nan")
+        if self._named:
+            values |= _of_components(*self._named)
         self._sums.zero_()
-        self._parts, self._images = {}, 0
+        self._parts, self._images, self._named = {}, 0, None
         self.start()
         return values
 
@@ -105,7 +113,8 @@ class Telemetry:
         """What the next line will be made of, as JSON that gives every float64 back exactly."""
         state = {"loss_ema": self.loss_ema, "images": self._images, "sums": self._sums.tolist()}
         parts = {name: sums.tolist() for name, sums in self._parts.items()}
-        return state | ({"parts": parts} if parts else {})
+        named = {"components": [list(self._named[0]), self._named[1].tolist()]} if self._named else {}
+        return state | ({"parts": parts} if parts else {}) | named
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of `state_dict`; the sums are over all processes, and all have them."""
@@ -115,3 +124,13 @@ class Telemetry:
             name: torch.tensor(sums, dtype=torch.float64, device=self._device)
             for name, sums in state.get("parts", {}).items()
         }
+        names, sums = state.get("components", (None, None))
+        self._named = (tuple(names), torch.tensor(sums, dtype=torch.float64, device=self._device)) if names else None
+
+
+def _of_components(names: tuple[str, ...], sums_C2: torch.Tensor) -> dict[str, float]:
+    """Of every component its mean loss and its share of the images; those that did not come have no loss."""
+    rows = sums_C2.tolist()
+    whole = sum(count for _, count in rows)
+    losses = {f"train/loss/{name}": loss / count for name, (loss, count) in zip(names, rows, strict=True) if count}
+    return losses | {f"data/share/{name}": count / max(whole, 1) for name, (_, count) in zip(names, rows, strict=True)}
