@@ -103,14 +103,14 @@ def concepts(book: Book, subsets: Iterable[Subset]) -> dict[str, Subset]:
         if not subset.get("image_dir"):
             book.error("image_dir", "a subset without a folder of pictures", said=subset.where)
             continue
-        if subset.get("metadata_file"):
-            book.error(
-                "metadata_file", "captions in a metadata file are not read: write them as NAME.txt beside the pictures",
-                said=f"{subset.where}: metadata_file = {shown(subset.get('metadata_file'))}",
-            )  # fmt: skip
         name = _name(subset, taken=named)
         named[name] = subset
-        book.set(f"catalogue.source.concepts.{name}", {"root": str(subset.folder)}, of="image_dir", said=said)
+        place = {"root": str(subset.folder)}
+        if file := subset.get("metadata_file"):
+            place["metadata"] = str(file)
+            book.note("metadata_file", "its captions and tags are read, its sizes are not: buckets are planned from the pictures",
+                      said=f"{subset.where}: metadata_file = {shown(file)}")  # fmt: skip
+        book.set(f"catalogue.source.concepts.{name}", place, of="image_dir", said=said)
         if not subset.folder.is_dir():
             book.warn("image_dir", "this folder is not on this machine, or not seen from here", said=said)
         _named(book, name, subset)
