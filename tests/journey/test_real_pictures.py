@@ -310,3 +310,15 @@ def test_native_and_diffusers_files_are_one_codec(test_data: Path, tmp_path: Pat
     native.save(tmp_path)
     saved = load_codec(tmp_path)
     assert saved.fingerprint == native.fingerprint and (saved.channels, saved.stride) == (16, 8)
+
+
+def test_certify_says_what_is_known_of_them_and_no_more(journey: Journey, animeflow: Callable[..., str]) -> None:
+    """No file of them names a generator and no post says who drew it: all of them are of unknown origin, and so it is printed."""
+    facts = json.loads(animeflow("certify", *journey.words, "--json"))
+    assert facts["pictures"] == PICTURES and facts["origins"] == {"unknown": PICTURES}
+    assert facts["evidence"] == {} and facts["generators"] == {} and facts["reviewed"] == 0
+    assert facts["sources"] == {"danbooru": PICTURES} and facts["ratings"] == {"general": PICTURES}
+    assert files.read_json(journey.set / "catalogue" / "statement.json")["pictures"] == PICTURES
+    for verb in ("certify", "shard"):
+        told = animeflow(verb, *journey.words, "curate.require.origin=true", code=2)
+        assert f"{PICTURES} pictures are of unknown origin" in told

@@ -8,6 +8,7 @@ import resource
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from ..core import files
@@ -96,10 +97,13 @@ def _precision(config: Mapping[str, Any]) -> str:
 
 
 def _repeats(config: Mapping[str, Any]) -> dict[str, Any]:
-    """How often the pictures of each concept come in an epoch, where concepts are named."""
+    """How often the pictures of each concept come in an epoch, where concepts are named, and what else was asked of exposure."""
     named = (config["text"].get("concepts") or {}).keys()
     said = config["data"]["loader"].get("repeats") or {}
-    return {"repeats": {name: said.get(name, 1) for name in named}} if named else {}
+    exposure = config["data"]["loader"].get("exposure") or {}
+    return ({"repeats": {name: said.get(name, 1) for name in named}} if named else {}) | (
+        {"exposure": exposure} if exposure else {}
+    )
 
 
 def numbers(network: Any) -> int:
@@ -142,6 +146,9 @@ def _data_record(place: Workspace, buckets: Mapping[str, int], manifest: Any) ->
         for rejection in catalogue.rejections:
             rejected[rejection.reason] = rejected.get(rejection.reason, 0) + 1
         record["rejected"] = rejected
+        record |= _stated(
+            place.catalogue / "statement.json", of=files.sha256_file(place.catalogue / "catalogue.parquet")
+        )
     if manifest is not None:
         record["manifest_hash"] = manifest.samples
         record["rejected"] = record.get("rejected", {}) | manifest.reasons
@@ -149,6 +156,17 @@ def _data_record(place: Workspace, buckets: Mapping[str, int], manifest: Any) ->
         pictures = manifest.found // len(scales)  # it counts a picture at every scale
         record["counts"] = {"catalogue": pictures, "sharded": manifest.written, "train": sum(buckets.values())}
     return record
+
+
+def _stated(file: Path, *, of: str) -> dict[str, Any]:
+    """What `certify` counted, where it looked at this very catalogue; a card says of the others that nobody counted."""
+    told = files.read_json(file) if file.is_file() else {}
+    if told.get("catalogue") != of:
+        return {}
+    licences = ", ".join(f"{note or 'no note'}: {count:,}" for note, count in told["licences"].items())
+    days = " to ".join(dict.fromkeys(told["snapshot"] or ()))
+    facts = {"statement": " ".join(told["statement"]), "licence_note": licences, "snapshot": days or None}
+    return facts | {"origins": told["origins"], "reviewed": f"{told['reviewed']:,} of {told['pictures']:,} pictures"}
 
 
 def _caption_record(assemble: Any, *, shown: int = 6, counted: int = 2000) -> dict[str, Any]:

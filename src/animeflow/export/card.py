@@ -73,7 +73,7 @@ def _data(record: RunRecord) -> str:
         "looked at by a person": data.get("reviewed"),
         "licence of the pictures": data.get("licence_note"),
     }
-    parts = ["## Data", table(facts), _synthetic(data.get("origins"))]
+    parts = ["## Data", table(facts), data.get("statement") or _synthetic(data.get("origins"))]
     for title, key in (
         ("Pictures by step", "counts"),
         ("By source", "sources"),

@@ -1,0 +1,54 @@
+"""Print what is known of where the pictures of a set are from, for its model card; fail where what is required is missing."""
+
+from __future__ import annotations
+
+import json as jsons
+import logging
+from collections.abc import Sequence
+
+import click
+
+from ...core import files
+from ..certificate import certificate
+from ..compose import compose
+from ..curation import refused, selection
+from ..show import page
+from ..wiring import Workspace
+
+log = logging.getLogger(__name__)
+
+
+def run(overrides: Sequence[str], *, json: bool = False) -> None:
+    from ...curate.statement import insist
+
+    config = compose(overrides)
+    place, found = Workspace.of(config), certificate(config, selection(config))
+    facts = found.as_dict() | {
+        "catalogue": files.sha256_file(place.catalogue / "catalogue.parquet"),
+        "refused": refused(config),
+        "statement": found.sentences(),
+    }
+    if json:
+        click.echo(jsons.dumps(facts, indent=2, ensure_ascii=False))
+    else:
+        _print(facts)
+    insist(found)  # nothing is written of a set that lacks what was required
+    files.write_json(place.catalogue / "statement.json", facts)
+
+
+def _print(facts: dict) -> None:
+    page.title("Where these pictures are from")
+    for sentence in facts["statement"]:
+        click.echo(f"  {sentence}")
+    click.echo()
+    page.facts(
+        {
+            "by source": facts["sources"],
+            "by licence": {note or "(no note)": count for note, count in facts["licences"].items()},
+            "by generator": facts["generators"],
+            "by rating": facts["ratings"],
+            "refused when catalogued": facts["refused"],
+            "query": f"{facts['selection']['name']}, version {facts['selection']['version']}, {facts['selection']['hash']}",
+            "catalogue": facts["catalogue"][:32],
+        }
+    )
