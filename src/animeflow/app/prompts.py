@@ -9,6 +9,7 @@ from ..core.errors import ConfigError
 from ..image.bucket import Bucket
 from ..toonworld.describe import prompt
 from ..toonworld.world import Scene, sample_prompt_scenes
+from .tag_database import read_prompts
 
 if TYPE_CHECKING:
     from ..model.protocol import SamplingDefaults
@@ -26,6 +27,13 @@ def held_out_scenes(config: Mapping[str, Any], count: int) -> list[Scene]:
 
 
 def example_prompts(config: Mapping[str, Any], count: int) -> list[str]:
+    """`typed_prompts`, read as tags where `sample.language` says so."""
+    typed = typed_prompts(config, count)
+    readings = read_prompts(config, typed)
+    return typed if readings is None else [reading.text for reading in readings]
+
+
+def typed_prompts(config: Mapping[str, Any], count: int) -> list[str]:
     """`sample.prompts`, or held-out toonworld prompts where the run is about drawn pictures, or nothing."""
     given = config["sample"]["prompts"]
     if isinstance(given, str):

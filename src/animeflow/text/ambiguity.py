@@ -25,6 +25,7 @@ CLASSES = {
     5: "a name that characters share",
 }
 FREQUENT = 5  # general tags that have a word in their names: from there on it is plain
+NAMED = ("character", "copyright", "artist")
 SHORT = ("alias", "nickname", "romanised")
 
 
@@ -107,8 +108,9 @@ class Finder:
         yield from (Ambiguous(text, n, tuple(sorted(tags)), reviewed) for n, tags in sorted(found.items()) if tags)
 
     def _is_plain(self, word: Word) -> bool:
-        if any(_related(word.text, own) for own in word.tag.replace("_", " ").split()):
-            return False
+        own = word.tag.replace("_", " ").split()
+        if word.category not in NAMED and any(_related(word.text, each) for each in own):
+            return False  # `curtain` for curtains is what the plain word means; `ivy` for Ivy Thornwood is not
         if word.text in plain_words().get(base(word.language), ()):
             return True
         return word.kind in SHORT and word.text in self._plain

@@ -113,6 +113,10 @@ class TagDatabase:
                 )
         return list(best.values())
 
+    def languages(self, surface: str) -> frozenset[str]:
+        """Languages in which a word is known, with whatever meaning."""
+        return frozenset(row[2] for row in self._ask(_MATCHES, normal(surface)) if not row[7])
+
     def is_blocked(self, surface: str) -> bool:
         """Whether a word, or a tag that it means, is forbidden."""
         if self.blocklist.blocked([surface]):

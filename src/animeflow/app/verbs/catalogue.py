@@ -11,6 +11,7 @@ from ...core.errors import ConfigError
 from ..build import build
 from ..compose import compose
 from ..sources import source
+from ..tag_database import with_other_names
 from ..wiring import Workspace, engine
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def collect(config: dict[str, Any], *, dry_run: bool = False) -> Any:
             where="catalogue.blocklist",
             do="write [one_tag,another_tag]",
         )
-    blocklist = Blocklist.default().with_tags(node["blocklist"])
+    blocklist = with_other_names(Blocklist.default().with_tags(node["blocklist"]), config)
     workers, pictures = engine(config, workers=node["workers"]), source(config)
     if dry_run:
         log.info("would read %s into %s (%d candidates)", pictures.root, place.catalogue, sum(1 for _ in pictures))

@@ -13,8 +13,9 @@ from ...core.errors import ConfigError
 from ...core.log import progress
 from ..compose import key_of
 from ..loras import add_loras
-from ..prompts import example_prompts, positive, sample_size, sampling_options
+from ..prompts import positive, sample_size, sampling_options, typed_prompts
 from ..source import compose_sample, require_source
+from ..tag_database import read_prompts
 from ..weights import exported_family, exported_weights, newest_checkpoint, trained_family
 from ..wiring import Workspace, use_threads
 
@@ -37,13 +38,17 @@ def picture(config: dict[str, Any], *, dry_run: bool = False, given: Collection[
     from ...sample.sheet import contact_sheet
 
     node, place = config["sample"], Workspace.of(config)
-    prompts = example_prompts(config, node["count"])
-    if not prompts:
+    typed = typed_prompts(config, node["count"])
+    if not typed:
         raise ConfigError(
             "there is nothing to draw",
             where="sample.prompts",
             do="for example: 'sample.prompts=[\"1girl, blue hair, smile\"]'",
         )
+    readings = read_prompts(config, typed)
+    prompts = typed if readings is None else [reading.text for reading in readings]
+    for reading in readings or ():
+        log.info("%s\n  %s", reading.text, "\n  ".join(reading.lines()))
     if node["source"] == "run":
         newest_checkpoint(config)  # a mistyped name is told before a missing size
     else:
@@ -64,6 +69,9 @@ def picture(config: dict[str, Any], *, dry_run: bool = False, given: Collection[
             **sampling_options(node, fam.defaults),
         )  # fmt: skip
     seconds = time.perf_counter() - started
+    for i, reading in enumerate(readings or ()):  # as typed, beside what it was read as
+        for sample in samples[i * len(node["seeds"]) : (i + 1) * len(node["seeds"])]:
+            sample.recipe["typed"] = {"prompt": reading.typed, "language": reading.language}
     number = len(node["seeds"])
     for i, sample in enumerate(samples):
         png.save(out / f"{i // number:03d}_{node['seeds'][i % number]}.png", sample.pixels, sample.recipe)
