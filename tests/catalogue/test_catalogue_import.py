@@ -66,11 +66,9 @@ def known_as(schemas: Path) -> dict[str, list[str]]:
 
 # -- one picture, every layout -------------------------------------------------------------------------------------------
 
-SIDECARS = {
-    "danbooru": "danbooru_9000028_fdf38fc0798f5c02993f83ea69f8291f.png", "gelbooru": "gelbooru_9000028_fdf38fc0798f5c02993f83ea69f8291f.png",
-    "yandere": "yandere_9000028_fdf38fc0798f5c02993f83ea69f8291f.png", "sankaku": "sankaku_aFlowSy1v1e_fdf38fc0798f5c02993f83ea69f8291f.png",
-    "e621": "e621_9000028_fdf38fc0798f5c02993f83ea69f8291f.png", "pixiv": "900000028_p0.png",
-}  # fmt: skip
+MD5 = "fdf38fc0798f5c02993f83ea69f8291f"
+SIDECARS = {site: f"{site}_9000028_{MD5}.png" for site in ("danbooru", "gelbooru", "yandere", "e621")}
+SIDECARS |= {"sankaku": f"sankaku_aFlowSy1v1e_{MD5}.png", "pixiv": "900000028_p0.png"}
 ANSWERS = {"danbooru": "danbooru.post", "gelbooru": "gelbooru.posts", "yandere": "moebooru.posts",
            "sankaku": "sankaku.v2.posts", "e621": "e621.posts"}  # fmt: skip
 
@@ -78,7 +76,7 @@ ANSWERS = {"danbooru": "danbooru.post", "gelbooru": "gelbooru.posts", "yandere":
 def by_api(site: str) -> Callable[[Path, Path, Path], object]:
     def source(tmp: Path, schemas: Path, picture: Path) -> object:
         put(schemas / "api" / f"{ANSWERS[site]}.json", tmp / "posts.json")
-        put(picture, tmp / "pictures" / "fdf38fc0798f5c02993f83ea69f8291f.png")
+        put(picture, tmp / "pictures" / f"{MD5}.png")
         return booru_api(tmp / "posts.json", pictures=tmp / "pictures")
 
     return source
@@ -165,7 +163,8 @@ SANKAKU = {"sankaku": by_gallery_dl("sankaku"), "sankaku lines": by_lines("sanka
 GENERAL = {  # only what the picture shows, as trainers' sidecars have it
     "kohya txt": by_kohya("sylvie_green_smile.txt"), "kohya both": by_kohya("sylvie_green_smile.txt", "sylvie_green_smile.caption"),
     "meta_cap": by_kohya("meta_cap.json"), "meta_lat": by_kohya("meta_lat.json"), "meta.jsonl": by_kohya("meta.jsonl"),
-    "imagefolder jsonl": by_imagefolder("jsonl"), "imagefolder csv": by_imagefolder("csv"), "imagefolder parquet": by_imagefolder("parquet"),
+    "imagefolder jsonl": by_imagefolder("jsonl"), "imagefolder csv": by_imagefolder("csv"),
+    "imagefolder parquet": by_imagefolder("parquet"),
 }  # fmt: skip
 
 
@@ -185,7 +184,7 @@ def test_the_same_picture_gives_the_same_facts(tmp_path, schemas, sylvie, layout
         assert post.tags["character"] == truth["character"] and post.tags["copyright"] == truth["copyright"]
         assert set(truth["general"]) <= set(post.tags["general"])
     else:
-        assert post.tags == {**dict.fromkeys(truth, []), "general": truth["general"]}
+        assert post.tags == {**{key: [] for key in truth}, "general": truth["general"]}
     if layout not in GENERAL:
         assert post.rating == "general"
     if layout not in GENERAL and not layout.startswith("hydrus"):

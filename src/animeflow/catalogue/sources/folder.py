@@ -17,7 +17,7 @@ from ...text.trigger import kohya_folder, trigger_of
 from ..candidate import Candidate, Facts
 from ..walk import files_in, is_picture, not_a_picture
 from .kohya_meta import Entry, match, read_metadata
-from .sidecar import LANGUAGE, read_row, read_text
+from .sidecar import LANGUAGE, read_row, read_text, tell_origin
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +122,7 @@ class FolderSource:
             except UnicodeDecodeError:
                 return Candidate(picture, reason="bad_sidecar", detail=f"{text.name} is not UTF-8")
             self._read(text, content, facts)
+        tell_origin(facts)
         return Candidate(picture, facts)
 
     def _read(self, file: Path, content: str, facts: Facts) -> None:

@@ -17,9 +17,9 @@ from ..candidate import Candidate, Facts
 from ..walk import PICTURE_SUFFIXES, files_in, is_picture, not_a_picture
 from .booru import md5_of, read_post
 from .dump import LINES, is_pickled, read_records
-from .fields import page, plain, signs_in
+from .fields import page, plain
 from .matching import keys_in, shown
-from .sidecar import read_tags
+from .sidecar import read_tags, tell_origin
 from .sites import FAMILIES
 
 _NAMED = re.compile(r"([a-z0-9]+)_(\w+?)(?:_.*)?")
@@ -118,9 +118,7 @@ def read_tag_file(file: Path) -> Facts:
     if named and named.group(1) in FAMILIES:
         facts.site, facts.source_id = named.groups()
         facts.url = page(named.group(1), facts.source_id, {})
-    signs = signs_in(facts.surfaces, {}, facts.site)
-    facts.evidence = tuple(sign.word for sign in signs)
-    facts.origin = signs[0].says if signs else "unknown"
+    tell_origin(facts)
     return facts
 
 

@@ -14,8 +14,8 @@ from ...text.tags import split_tags
 from ..candidate import Candidate, Facts
 from ..walk import PICTURE_SUFFIXES, files_in, is_picture, not_a_picture
 from .dump import is_pickled
-from .fields import iso_utc, plain, signs_in
-from .sidecar import read_tags
+from .fields import iso_utc, plain
+from .sidecar import read_tags, tell_origin
 from .sites import post_at
 
 SIDECARS = (".json", ".txt")
@@ -96,9 +96,7 @@ def facts_of(lines: list[str], urls: list[str], date: Any = None) -> Facts:
         facts.url, (facts.site, facts.source_id) = pages[0]
     elif urls:
         facts.url = urls[0]
-    signs = signs_in(facts.surfaces, {}, facts.site)
-    facts.evidence = tuple(sign.word for sign in signs)
-    facts.origin = signs[0].says if signs else "unknown"
+    tell_origin(facts)
     return facts
 
 

@@ -94,10 +94,8 @@ def read_row(row: Mapping[str, Any], *, language: str, rating: str = "unknown", 
             parent=parent_of(row),
         )
         read_tags(tags_in(row.get("tags")), facts)
-        signs = signs_in(facts.surfaces, row, facts.site)
-        facts.evidence = tuple(sign.word for sign in signs)
-        facts.origin = signs[0].says if signs else "unknown"
     _texts(row, facts, language)
+    tell_origin(facts, row)
     for key in ("licence", "generator"):
         setattr(facts, key, next((plain(row[name]) for name in _OF_KEY[key] if isinstance(row.get(name), str)), None))
     said = row.get("origin")
@@ -106,6 +104,13 @@ def read_row(row: Mapping[str, Any], *, language: str, rating: str = "unknown", 
     if facts.rating == "unknown":
         facts.rating = rating
     return facts
+
+
+def tell_origin(facts: Facts, record: Mapping[str, Any] | None = None) -> None:
+    """Evidence of AI in the tags, and in the record they are from; a claim for a whole folder stays where there is none."""
+    signs = signs_in(facts.surfaces, record or {}, facts.site)
+    facts.evidence = tuple(sign.word for sign in signs)
+    facts.origin = signs[0].says if signs else facts.origin
 
 
 def tags_in(value: Any) -> list[str]:

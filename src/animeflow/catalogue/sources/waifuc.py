@@ -16,8 +16,8 @@ from ..candidate import Candidate, Facts
 from ..walk import files_in, is_picture, not_a_picture
 from .booru import read_post
 from .dump import is_pickled
-from .fields import plain, signs_in
-from .sidecar import read_tags
+from .fields import plain
+from .sidecar import read_tags, tell_origin
 from .sites import FAMILIES, post_at
 
 END = "_meta.json"
@@ -82,9 +82,7 @@ class WaifucSource:
         if isinstance(record.get("url"), str):
             facts.url = plain(record["url"])
             facts.site, facts.source_id = post_at(record["url"]) or (None, None)
-        signs = signs_in(facts.surfaces, {}, facts.site)
-        facts.evidence = tuple(sign.word for sign in signs)
-        facts.origin = signs[0].says if signs else "unknown"
+        tell_origin(facts)
         return facts
 
 
