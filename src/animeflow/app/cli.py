@@ -182,7 +182,12 @@ def _options(verb: str) -> list[click.Parameter]:
     if verb == "unpack":
         into = click.Option(["--into"], metavar="DIR", required=True, help="Where the pictures go; made if missing.")
         panels = click.Option(["--panels"], is_flag=True, help="Cut comic pages into their panels.")
-        return [click.Argument(["files"], nargs=-1, required=True, metavar="FILE..."), into, panels, dry_run]
+        frames = click.Option(["--all-frames"], is_flag=True, help="Of an ugoira, all frames instead of the first.")
+        licence = click.Option(
+            ["--licence"], metavar="TEXT", help="What you know of the pictures' licence; kept with each."
+        )
+        files = click.Argument(["files"], nargs=-1, required=True, metavar="FILE...")
+        return [files, into, panels, frames, licence, dry_run]
     if verb == "dedup":
         sheet = click.Option(["--sheet"], metavar="FILE.png", help="Draw the groups, best picture first.")
         return [sheet, dry_run]
@@ -192,6 +197,7 @@ def _options(verb: str) -> list[click.Parameter]:
         return [
             click.Option(["--why"], metavar="SHA256|PATH", help="Say of one picture which rule decided."),
             click.Option(["--json"], is_flag=True, help="Print JSON."),
+            click.Option(["--dry-run"], is_flag=True, help="What it does anyway: nothing is written."),
         ]
     if verb == "coverage":
         return [
@@ -208,10 +214,13 @@ def _options(verb: str) -> list[click.Parameter]:
         ]
     if verb == "decide":
         return [
-            click.Option(["--log"], "logs", metavar="FILE.jsonl", multiple=True, help="Another person's log, to join."),
+            click.Option(["--log", "logs"], metavar="FILE.jsonl", multiple=True, help="Another person's log, to join."),
             click.Option(["--keep"], metavar="SHA256|PATH", multiple=True),
             click.Option(["--reject"], metavar="SHA256|PATH", multiple=True),
             click.Option(["--flag"], metavar="SHA256|PATH", multiple=True),
+            click.Option(
+                ["--origin"], nargs=2, metavar="ORIGIN SHA256|PATH", multiple=True, help="human, ai, ai_assisted, ..."
+            ),
             click.Option(["--reason"], metavar="WORD", default="", help="Why: ai, watermark, lowres, crop, ..."),
             click.Option(["--reviewer"], metavar="NAME", help="Who decides."),
             click.Option(["--undo"], type=int, metavar="SEQ", help="Take one decision back, by its number."),

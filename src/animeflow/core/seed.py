@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import random
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # rooms without torch draw too
+    import torch
+    from torch import Tensor
 
 
 def key(*parts: int | str) -> int:
@@ -21,6 +24,8 @@ def key(*parts: int | str) -> int:
 
 def generator(*parts: int | str) -> torch.Generator:
     """A CPU generator keyed by `parts`."""
+    import torch
+
     return torch.Generator().manual_seed(key(*parts))
 
 
@@ -36,6 +41,8 @@ def uniform(*parts: int | str) -> float:
 
 def normal(shape: tuple[int, ...], *parts: int | str) -> Tensor:
     """Standard normal float32 tensor of `shape` on the CPU, keyed by `parts`."""
+    import torch
+
     return torch.randn(shape, generator=generator(*parts), dtype=torch.float32)
 
 

@@ -85,7 +85,7 @@ class View:
 
     def _connected(self, files: list[Path]) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect()
-        connection.execute(f"set allowed_paths = [{', '.join(_quoted(str(file)) for file in files)}]")
+        connection.execute(f"set allowed_paths = [{', '.join(quoted(str(file)) for file in files)}]")
         for setting in (
             "enable_external_access = false",
             "preserve_insertion_order = false",
@@ -115,7 +115,7 @@ class View:
                 columns.append(
                     f'p."{name}"' if name in self._there or name not in LATER else f'null::{_LATER[name]} as "{name}"'
                 )
-        joins = f"from read_parquet({_quoted(str(self.file))}, file_row_number = true) p"
+        joins = f"from read_parquet({quoted(str(self.file))}, file_row_number = true) p"
         if len(self.decided):
             joins += " left join decided d on d.uid = p.uid"
             columns += ["coalesce(d.review, 'none') as review", "d.review_reason", "d.reviewers", "d.reviewed_at"]
@@ -131,8 +131,8 @@ class View:
             ]
         for number, (tool, file) in enumerate(self._tools.items()):
             named = [(name, column) for (of, name), column in self.scores.items() if of == tool]
-            sums = ", ".join(f'max(score) filter (name = {_quoted(name)}) as "{column}"' for name, column in named)
-            joins += f" left join (select uid, {sums} from read_parquet({_quoted(str(file))}) group by uid) s{number}"
+            sums = ", ".join(f'max(score) filter (name = {quoted(name)}) as "{column}"' for name, column in named)
+            joins += f" left join (select uid, {sums} from read_parquet({quoted(str(file))}) group by uid) s{number}"
             joins += f" on s{number}.uid = p.uid"
             columns += [f's{number}."{column}"' for _, column in named]
         return f"select {', '.join(columns)} {joins}"
@@ -176,5 +176,5 @@ def read_groups(folder: Path) -> dict[str, pa.Table]:
     return {kind: table.filter(pa.array(kinds == kind)).select(["uid", "best"]) for kind in ("duplicate", "variant")}
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
