@@ -40,10 +40,17 @@ def tags(execute: Callable[..., int]) -> click.Group:
 def captions(execute: Callable[..., int]) -> click.Group:
     """`animeflow captions preview`."""
     number = click.Option(["--n", "count"], type=int, default=20, show_default=True, help="How many pictures.")
+    tokens = click.Option(["--tokens"], is_flag=True, help="Count tokens, however large the text encoders are.")
     return _group(
         "captions",
         "See captions as training will.",
-        [("preview", "Print captions of some pictures of the catalogue, a colour per section.", [number, OVERRIDES])],
+        [
+            (
+                "preview",
+                "Print captions of some pictures of the catalogue, a colour per section.",
+                [number, tokens, OVERRIDES],
+            )
+        ],
         execute,
     )
 
