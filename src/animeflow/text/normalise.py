@@ -9,22 +9,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..core.errors import ConfigError
 from .blocklist import Blocklist
 from .database import Match
-from .emphasis import escape
-from .prompt_parts import SENTENCE_END, cut
-from .script import base, language_code, languages_of, without_spaces
+from .emphasis import escape, unescape
+from .prompt_parts import SENTENCE_END, Piece, cut, plain_separator
+from .reading import AMBIGUOUS, BLOCKED, COMPOSED, KEPT, READ, SENTENCE, UNKNOWN, Part, Reading
+from .script import base, is_cjk, language_code, languages_of, speaks, without_spaces
 from .tags import to_words
 
-KEPT, READ, COMPOSED, AMBIGUOUS, UNKNOWN, SENTENCE, BLOCKED = (
-    *("kept", "read", "composed", "ambiguous", "unknown", "sentence", "blocked"),
-)
 LONG_WORDS, LONG_SIGNS = 4, 9  # an unknown part of this length is a piece of a sentence
 PARTICLES = frozenset(("の", "と", "な", "が", "で", "に", "を", "は", "も", "的", "和", "着"))
+LONGEST = 16  # signs of a word there
 AT_MOST = 6  # words that are looked for in one part without spaces
 
 
@@ -41,58 +39,6 @@ class Dictionary(Protocol):
     def languages(self, surface: str) -> frozenset[str]: ...
 
     def is_blocked(self, surface: str) -> bool: ...
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a prompt, and what became of it.
-
-    Attributes:
-        typed: as it was; empty where it is forbidden.
-        read: as it is now.
-        status: kept, read, composed, ambiguous, unknown, sentence or blocked.
-        choice: the tags that it may mean, the one that was taken first.
-    """
-
-    typed: str
-    read: str
-    status: str
-    choice: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A prompt as it is read: the text, its language, every part, and how it was typed, without what is forbidden."""
-
-    text: str
-    language: str
-    parts: tuple[Part, ...]
-    typed: str
-
-    @property
-    def counts(self) -> Counter[str]:
-        return Counter(part.status for part in self.parts)
-
-    def lines(self) -> list[str]:
-        """The report in words, without the parts that were left as they are."""
-        found = [f"language: {self.language}"]
-        for part in self.parts:
-            if part.status in (READ, COMPOSED):
-                found.append(f"{part.typed} -> {part.read}")
-            elif part.status == AMBIGUOUS:
-                others = " or ".join(to_words(name) for name in part.choice[1:])
-                found.append(f"{part.typed} -> {part.read}; it may also mean {others}")
-            elif part.status == UNKNOWN:
-                found.append(f"{part.typed}: not known, kept as it is")
-        if left := self.counts[SENTENCE]:
-            found.append(f"parts of sentences, left alone: {left}")
-        if taken := self.counts[BLOCKED]:
-            found.append(f"forbidden parts, taken out: {taken}")
-        return found
-
-    def to_json(self) -> dict[str, Any]:
-        parts = [{"typed": p.typed, "read": p.read, "status": p.status, "choice": list(p.choice)} for p in self.parts]
-        return {"text": self.text, "language": self.language, "parts": parts, "counts": dict(self.counts)}
 
 
 def normalise(
@@ -192,12 +138,92 @@ class _Reader:
 
     def choice(self, core: str) -> tuple[list[Match], bool]:
         """Tags that a part may mean, the one to take first; and whether that is more than the language settles."""
-        own = [
-            base(language) in each and (len(each) == 1 or languages_of(text) == (language,))
-            for text, each in zip(texts, known, strict=True)
-        ]
+        own = [m for m in self.dictionary.resolve(core, self.language) if speaks(m.language, self.language)]
+        english = [m for m in self.dictionary.resolve(core, "en") if base(m.language) == "en"]
+        if self.language == "en" or not own:
+            found = english or self.dictionary.resolve(core)
+            return found, len(found) > 1 and not _is_settled(found[0])
+        if self.open and english and english[0].name not in {match.name for match in own}:
+            first, second = (own, english) if self.foreign_first else (english, own)
+            return [*first, *second], True
+        if self.open and not self.sure:
+            named = {match.name for match in own}
+            own = [*own, *(match for match in self.dictionary.resolve(core) if match.name not in named)]
+        return own, len(own) > 1 and not own[0].reviewed
 
-    return sum(own), sum(each == {"en"} for each in known)
+    def composed(self, text: str, core: str) -> Part:
+        """Several words without separators between: parted by spaces, or simply one behind the other."""
+        words = core.split()
+        if len(words) < 2 or not is_cjk(core) or not all(self.choice(word)[0] for word in words):
+            words = self.cover(core) if without_spaces(core) else []
+        if not words:
+            return Part(text, text, UNKNOWN)
+        if any(map(self.dictionary.is_blocked, words)):
+            return Part("", "", BLOCKED)
+        names = list(dict.fromkeys(self.choice(word)[0][0].name for word in words))
+        return Part(text, ", ".join(map(self.write, names)), COMPOSED, tuple(names))
+
+    def cover(self, core: str) -> list[str]:
+        """The fewest known words, of two signs and more each, that make up the whole, particles between them aside."""
+        best: list[list[str] | None] = [None] * (len(core) + 1)
+        best[0] = []
+        for stop in range(1, len(core) + 1):
+            for start in range(max(0, stop - LONGEST), stop):
+                before, word = best[start], core[start:stop]
+                if before is None:
+                    continue
+                if word in PARTICLES and before and stop < len(core):
+                    way = before
+                elif len(word) > 1 and len(before) < AT_MOST and self.choice(word)[0]:
+                    way = [*before, word]
+                else:
+                    continue
+                kept = best[stop]
+                if kept is None or len(way) < len(kept):
+                    best[stop] = way
+        found = best[len(core)]
+        return found if found and len(found) > 1 else []
+
+
+def _known(dictionary: Dictionary) -> Callable[[str], bool]:
+    return lambda text: bool(dictionary.resolve(_core(text))) or dictionary.is_blocked(_core(text))
+
+
+def _text(pieces: Sequence[Piece], words: Sequence[str], parts: Sequence[Part], *, separators: bool = True) -> str:
+    """The prompt with `words` as its parts, and plain separators between. What was around a forbidden part goes with it."""
+    rest, text, left_alone = iter(zip(words, parts, strict=True)), "", False
+    for piece in pieces:
+        if piece.is_mark:
+            keep = left_alone or not separators or piece.text in "()"
+            text += piece.text if keep else plain_separator(piece.text)
+        else:
+            word, part = next(rest)
+            text, left_alone = text + (_GONE if part.status == BLOCKED else word), part.status == SENTENCE
+    if _GONE not in text:
+        return text
+    while (less := _EMPTY.sub(_GONE, text)) != text:
+        text = less
+    return _BEHIND.sub("", text).rstrip(" ,\n")
+
+
+def _core(text: str) -> str:
+    r"""What is looked up: without the `@` of an artist and without escapes."""
+    plain = unescape(text)
+    return plain[1:] if len(plain) > 2 and plain[0] == "@" and plain[1].isalnum() else plain
+
+
+def _is_settled(match: Match) -> bool:
+    return match.kind == "canonical" or match.reviewed
+
+
+def _alone(texts: Iterable[str], dictionary: Dictionary, language: str) -> tuple[int, int]:
+    """How many words no other language has, and how many English alone has."""
+    number = english = 0
+    for text in texts:
+        known = {base(each) for each in dictionary.languages(text)} - {"und"}
+        number += base(language) in known and (len(known) == 1 or languages_of(text) == (language,))
+        english += known == {"en"}
+    return number, english
 
 
 def _is_long(text: str) -> bool:
