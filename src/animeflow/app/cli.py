@@ -210,6 +210,7 @@ def _options(verb: str) -> list[click.Parameter]:
             click.Option(
                 ["--against"], metavar="FILE.csv", help="name,count: what exists elsewhere, for a share of it."
             ),
+            click.Option(["--top"], type=click.IntRange(1), help="Only the so many most popular names of that file."),
             click.Option(["--json"], is_flag=True, help="Print JSON."),
         ]
     if verb == "decide":

@@ -21,6 +21,7 @@ def source(config: Config) -> Any:
     from ..catalogue.sources.imagefolder import ImageFolderSource
     from ..catalogue.sources.indexed_tar import IndexedTarSource
     from ..catalogue.sources.toonworld import ToonworldSource
+    from ..catalogue.sources.unpacked import UnpackedSource
     from ..catalogue.sources.waifuc import WaifucSource
 
     node = config["catalogue"]
@@ -54,5 +55,6 @@ def source(config: Config) -> Any:
         "imagefolder": ImageFolderSource,
         "indexed_tar": IndexedTarSource,
         "waifuc": WaifucSource,
+        "unpacked": UnpackedSource,
     }
     return choose(kinds, node["source"], where="catalogue.source")

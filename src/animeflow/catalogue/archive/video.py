@@ -1,0 +1,51 @@
+"""A video as an archive of its shots: one best frame each, without bars, as lossless PNG. Knows shots; knows no codec."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from ...image.shots import UnreadableVideo, best_frames
+from .caps import BrokenArchive, Caps
+from .member import Member
+
+ASF = bytes.fromhex("3026b2758e66cf11")
+
+
+def is_video(start: bytes) -> bool:
+    """AVI, MKV and WebM, MP4 and MOV, FLV, Ogg, MPEG, ASF. A playlist is none: it could name files elsewhere."""
+    if start[:4] == b"RIFF":
+        return start[8:12] == b"AVI "
+    if start[4:8] in (b"ftyp", b"moov", b"mdat", b"wide"):
+        return start[8:12] not in (b"avif", b"avis", b"mif1", b"msf1", b"heic", b"M4A ")
+    mpeg_ts = len(start) > 376 and start[0] == start[188] == start[376] == 0x47
+    return mpeg_ts or start.startswith((b"\x1aE\xdf\xa3", b"FLV\x01", b"OggS", b"\0\0\1\xba", b"\0\0\1\xb3", ASF))
+
+
+class VideoArchive:
+    """The best frame of every shot, as `shot_0001.png`, with its place in the video among its facts."""
+
+    kind = "video"
+
+    def __init__(self, path: Path, caps: Caps) -> None:
+        self.path, self.caps = path, caps
+        self.count: int | None = None
+
+    def __iter__(self) -> Iterator[Member]:
+        try:
+            for best in best_frames(self.path, max_frames=self.caps.max_frames, max_shots=self.caps.max_shots):
+                shot = best.shot
+                name = f"shot_{best.number:04d}.png"
+                if best.like is not None:
+                    detail = f"its best frame nearly equals that of shot {best.like}"
+                    yield Member(name, reason="near_equal", detail=detail)
+                    continue
+                facts = {
+                    "shot": best.number, "frame": shot.best, "first": shot.first, "last": shot.last,
+                    "time_s": round(best.time_s, 3), "crop": list(best.crop),
+                }  # fmt: skip
+                yield Member(name, open=partial(io.BytesIO, best.png), facts=facts)
+        except UnreadableVideo as error:
+            raise BrokenArchive(error.what, where=str(self.path), why=error.why, do=error.do) from error
