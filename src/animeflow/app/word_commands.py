@@ -17,6 +17,9 @@ def tags(execute: Callable[..., int]) -> click.Group:
     about = "Build and look over a database of tags: names, aliases, translations, implications."
     database = click.Option(["--database"], metavar="FILE", required=True, help="Made by `animeflow tags build`.")
     as_json = click.Option(["--json"], is_flag=True, help="Print JSON.")
+    tokenizer = click.Option(
+        ["--tokenizer"], metavar="FOLDER", help="Of the text encoder; default: where the model is."
+    )
     return _group(
         "tags",
         about,
@@ -27,9 +30,16 @@ def tags(execute: Callable[..., int]) -> click.Group:
                 [
                     click.Argument(["files"], nargs=-1, required=True, metavar="FILE..."),
                     click.Option(["--out"], metavar="FILE", required=True, help="The database: made, or added to."),
+                    click.Option(
+                        ["--licence"], metavar="TEXT", help="Of these files, where they do not say it themselves."
+                    ),
                 ],
             ),
-            ("lint", "List tags that a text encoder cannot read, and other faults.", [database, as_json, OVERRIDES]),
+            (
+                "lint",
+                "List tags that a text encoder cannot read, and other faults: of the database, or of the set that settings name.",
+                [database, tokenizer, as_json, OVERRIDES],
+            ),
             ("ambiguous", "List words that mean several tags, by class.", [database, as_json]),
             ("show", "Say all that is known of a word in any language.", [click.Argument(["word"]), database, as_json]),
         ],
