@@ -285,3 +285,30 @@ def test_a_kohya_toml_with_metadata_is_read_as_its_captions_are_written(tmp_path
     }
     (post,), _ = take(tmp_path, source)
     assert post.tags["general"] == known_as(schemas)["general"]
+
+
+# -- the words to type ----------------------------------------------------------------------------------------------------
+
+
+def test_every_layout_has_words_to_type(tmp_path):
+    """Each config of `configs/catalogue` that reads people's files builds its source; a file that is not there is told."""
+    from animeflow.app.compose import compose
+    from animeflow.app.sources import source
+    from animeflow.core.errors import ConfigError
+
+    for name in ("posts.json", "meta_cap.json"):
+        (tmp_path / name).write_text("{}")
+    further = {
+        "booru_api": ["posts=posts.json"], "kohya_meta": ["metadata=meta_cap.json"],
+        "indexed_tar": ["posts=null"], "hydrus": [], "imagefolder": [], "waifuc": [],
+    }  # fmt: skip
+    made = {}
+    for name, words in further.items():
+        told = [f"catalogue.{word.replace('=', f'={tmp_path}/') if '.' in word else word}" for word in words]
+        config = compose([f"catalogue={name}", f"catalogue.root={tmp_path}", *told])
+        made[name] = source(config)
+        assert made[name].root == tmp_path
+    assert len({type(each) for each in made.values()}) == 6
+    config["catalogue"]["root"] = str(tmp_path / "gone")
+    with pytest.raises(ConfigError, match="does not exist"):
+        source(config)

@@ -25,7 +25,7 @@ from animeflow.catalogue.sources.sidecar import read_row
 from animeflow.catalogue.sources.sites import FAMILIES, is_of, post_at, site_of
 from animeflow.catalogue.sources.waifuc import WaifucSource
 from animeflow.catalogue.table import Catalogue
-from animeflow.core.errors import DataError
+from animeflow.core.errors import ConfigError, DataError
 from animeflow.image.encode import encode_png
 
 DANBOORU = {"id": 11, "rating": "g", "tag_string_general": "1girl solo", "tag_string_artist": "bob", "score": 5}
@@ -136,6 +136,14 @@ def test_dates_and_letters_of_a_dump_tell_what_s_meant(tmp_path, posts, old):
     assert found.facts.rating == ("general" if old else "sensitive")
     told = next(iter(DanbooruSource(tmp_path / "posts.json", pictures=tmp_path / "pictures", before_2022=not old)))
     assert (told.facts.rating == "sensitive") == (old or "media_asset" in posts[0])
+
+
+def test_a_site_of_ones_own_may_be_named_and_a_slip_is_told(tmp_path):
+    (tmp_path / "posts.json").write_text(json.dumps([DANBOORU]))
+    with pytest.raises(ConfigError, match="did you mean 'gelbooru'"):
+        booru_api(tmp_path / "posts.json", site="gelboru")
+    (found,) = booru_api(tmp_path / "posts.json", site="safebooru")
+    assert found.reason == "missing_picture"
 
 
 # -- sidecars ------------------------------------------------------------------------------------------------------------

@@ -18,9 +18,7 @@ from .booru import md5_of, read_post
 from .dump import Record, is_pickled, read_files, read_records
 from .matching import Names, named_in, shown
 from .ratings import rated_before_2022
-from .sites import is_of, site_of
-
-AUTO = "auto"
+from .sites import AUTO, is_of, known_site, site_of
 
 
 class DanbooruSource:
@@ -43,7 +41,7 @@ class DanbooruSource:
         site: str = "danbooru",
         before_2022: bool | None = None,
     ) -> None:
-        self.file, self.name, self.site, self._told = Path(posts), name, site, before_2022
+        self.file, self.name, self.site, self._told = Path(posts), name, known_site(site), before_2022
         self.root = Path(pictures) if pictures is not None else self.file if self.file.is_dir() else self.file.parent
 
     def __iter__(self) -> Iterator[Candidate]:

@@ -19,12 +19,11 @@ from ..candidate import Candidate, Facts
 from ..reading import TAR, Index, index_of, member_path, read_file, read_index
 from ..walk import PICTURE_SUFFIXES, files_in, not_a_picture
 from .booru import read_post
-from .danbooru import AUTO
 from .dump import is_pickled, read_files, read_records
 from .matching import PATHS, keys_in, keys_of
 from .ratings import rated_before_2022
 from .sidecar import read_row, read_text
-from .sites import is_of, site_of
+from .sites import AUTO, is_of, known_site, site_of
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ class IndexedTarSource:
         language: str = "en",
     ) -> None:
         self.root, self.posts, self.name = Path(root), None if posts is None else Path(posts), name
-        self.site, self.before_2022, self.verify, self.language = site, before_2022, verify, language
+        self.site, self.before_2022, self.verify, self.language = known_site(site), before_2022, verify, language
 
     def __iter__(self) -> Iterator[Candidate]:
         files = list(files_in(self.root))

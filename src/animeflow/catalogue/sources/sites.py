@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from ...core.errors import ConfigError
 from .fields import PAGES
+
+AUTO = "auto"
 
 # Sites whose posts have one shape; a site of neither row is believed to have any.
 FAMILIES = {
@@ -36,6 +40,16 @@ _HOSTS = {
     "pixiv.net": "pixiv",
     "pximg.net": "pixiv",
 }
+
+
+def known_site(site: str, *, where: str = "catalogue.site") -> str:
+    """The site as it was named: any name, but for one that is nearly a known one. Raises ConfigError."""
+    near = difflib.get_close_matches(site, [*FAMILIES, AUTO], n=1, cutoff=0.85)
+    if near and site not in (*FAMILIES, AUTO):
+        raise ConfigError(
+            f"unknown site '{site}' (did you mean '{near[0]}'?)", where=where, do=f"one of: {', '.join(FAMILIES)}"
+        )
+    return site
 
 
 def site_of(record: Mapping[str, Any]) -> str | None:
