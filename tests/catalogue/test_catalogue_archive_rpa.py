@@ -194,7 +194,8 @@ def test_a_pickle_that_calls_is_refused_and_calls_nothing(tmp_path):
     [b"", b".", b"}", b"(.", b"\x80\x04", b"}u.", b"}(u", b"h\x05.", b"}K\x01.", b"]a.", b"}]K\x01s.", b"\x80\xff}.",
      b"\x8d" + b"\xff" * 8, b"X\xff\xff\xff\x7fabc.", b"\x8b\x00\xff\xff\x00\x01.", b"0.", b"1.", b"(1.", b"}q", b"\x88.",
      b"\x8f.",
-     b"L" + b"9" * 5000 + b"L\n.", b"I1e5\n.", b"K\x01K\x02.", b"(\x94.", b"\x8a\x28" + b"\x11" * 40 + b".", b"G" + bytes(8) + b"."],
+     b"L" + b"9" * 5000 + b"L\n.", b"I1e5\n.", b"K\x01K\x02.", b"(\x94.", b"\x8a\x28" + b"\x11" * 40 + b".",
+     b"G" + bytes(8) + b"."],
 )  # fmt: skip
 def test_garbage_is_refused(data):
     with pytest.raises(BrokenArchive):

@@ -5,6 +5,7 @@ A bar is what stays black in every frame. One dark frame says little, many say w
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from .picture import Pixels
@@ -12,6 +13,7 @@ from .picture import Pixels
 DARK = 32  # of 255: a codec's ringing beside a bright picture stays below it, and a picture is brighter in some frame
 SHARE = 0.95  # of a line's pixels have to be dark, so that single bright ones make no picture
 MIN_SIDE = 16
+SMEARED, SMEAR = 2, 0.4  # lines beside the picture, and how bright they are of it
 Crop = tuple[int, int, int, int]  # top, bottom, left, right: rows top:bottom, columns left:right
 
 
@@ -23,7 +25,8 @@ class Letterbox:
 
     def see(self, frame_HW3: Pixels) -> None:
         """Take a frame into account."""
-        light_HW = frame_HW3.max(axis=2)
+        # Brightness alone: at half the size, as codecs keep it, colour reaches over the edge of the picture.
+        light_HW = cv2.cvtColor(frame_HW3, cv2.COLOR_RGB2GRAY)
         self.rows_H = np.maximum(self.rows_H, _bright(light_HW))
         # Columns are judged between the bars above and below, which would hide a narrow bright one.
         top, bottom = _ends(self.rows_H)
@@ -46,4 +49,13 @@ def _bright(light: np.ndarray) -> np.ndarray:
 
 def _ends(bright: np.ndarray) -> tuple[int, int]:
     lit = np.flatnonzero(bright > DARK)
-    return (int(lit[0]), int(lit[-1]) + 1) if len(lit) else (0, 0)
+    if not len(lit):
+        return 0, 0
+    return _edge(bright, int(lit[0])), len(bright) - _edge(bright[::-1], len(bright) - 1 - int(lit[-1]))
+
+
+def _edge(bright: np.ndarray, first: int) -> int:
+    """The first line of the picture, where `first` is lit: a line or two before it may be lit by what a codec smeared."""
+    inside = bright[first + SMEARED : first + SMEARED + 6]
+    level = float(np.median(inside)) if len(inside) else 0.0
+    return next((at for at in range(first, first + SMEARED) if bright[at] >= SMEAR * level), first)

@@ -148,10 +148,15 @@ class ShotFinder:
 
 
 def change(a: Small, b: Small) -> float:
-    """Share of pixels that differ, at the best shift of one against the other."""
+    """Share of pixels that differ, at the best shift of one against the other, or once one is dimmed as the other is."""
     share = float((np.abs(a - b).max(axis=2) > CHANGED).mean())
     if share < CUT / 2:
         return share
+    if _same(a, b):
+        centred = a - a.mean(axis=(0, 1))
+        gain = float((centred * (b - b.mean(axis=(0, 1)))).sum()) / max(1e-6, float((centred * centred).sum()))
+        dimmed = gain * centred + b.mean(axis=(0, 1))
+        share = min(share, float((np.abs(dimmed - b).max(axis=2) > CHANGED).mean()))
     grey_a, grey_b = a.mean(axis=2), b.mean(axis=2)
     (x, y), _ = cv2.phaseCorrelate(grey_a, grey_b, _window())
     if (abs(x) < 0.2 and abs(y) < 0.2) or abs(x) > SMALL_W / 3 or abs(y) > SMALL_H / 3:
