@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -24,6 +25,7 @@ from animeflow.catalogue.archive.sprites import sprite_of
 from animeflow.catalogue.archive.unpack import Unpacking, UnpackReport, read_rows
 from animeflow.catalogue.sources.unpacked import UnpackedSource
 from animeflow.core.errors import DataError
+from animeflow.image.decode import decode
 from animeflow.image.encode import encode_png
 
 BAD_NAMES = [
@@ -240,3 +242,53 @@ def test_the_verb_unpacks_goes_on_after_a_broken_file_and_the_catalogue_reads_it
     words = ["catalogue", "name=x", "catalogue=unpacked", "catalogue.root=into", "catalogue.workers=0"]
     found = CliRunner().invoke(main, words)
     assert found.exit_code == 0, found.output
+
+
+def test_a_video_gives_a_frame_a_shot_with_its_place_in_the_video(tmp_path):
+    draw = np.random.default_rng(3)
+    scenes = [
+        cv2.resize(draw.integers(0, 255, (9, 12, 3), np.uint8), (96, 72), interpolation=cv2.INTER_NEAREST)
+        for _ in range(3)
+    ]
+    video = cv2.VideoWriter(str(tmp_path / "film.mkv"), cv2.VideoWriter_fourcc(*"FFV1"), 12, (96, 96))
+    for scene in (scenes[0], scenes[1], scenes[2], scenes[0]):
+        for _ in range(10):
+            video.write(cv2.copyMakeBorder(scene, 12, 12, 0, 0, cv2.BORDER_CONSTANT))
+    video.release()
+    report = unpack(tmp_path / "film.mkv", tmp_path / "into")
+    assert report.written == 3 and report.refused == {"near_equal": 1}
+    rows = list(read_rows(tmp_path / "into" / "unpacked.jsonl"))
+    assert [(row["shot"], row["first"], row["last"], row["crop"]) for row in rows] == [
+        (i + 1, 10 * i, 10 * i + 9, [12, 84, 0, 96]) for i in range(3)
+    ]
+    for row, scene in zip(rows, scenes, strict=True):
+        assert np.array_equal(decode((tmp_path / "into" / row["file"]).read_bytes()).pixels[:, :, ::-1], scene)
+    assert unpack(tmp_path / "film.mkv", tmp_path / "into").unchanged == 3
+
+
+def test_a_broken_video_says_what_to_do_and_a_playlist_is_no_video(tmp_path):
+    (tmp_path / "a.mkv").write_bytes(b"\x1aE\xdf\xa3" + bytes(range(256)) * 20)
+    report = unpack(tmp_path / "a.mkv", tmp_path / "into")
+    assert report.broken is not None and "ffmpeg" in str(report.broken.do)
+    (tmp_path / "a.m3u8").write_text("#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n")
+    with pytest.raises(DataError, match="no archive or video"):
+        open_archive(tmp_path / "a.m3u8", Caps())
+
+
+def test_pages_of_a_comic_are_cut_into_panels_when_asked(tmp_path):
+    page = np.full((300, 200, 3), 255, np.uint8)
+    draw = np.random.default_rng(2)
+    boxes = [[10, 10, 85, 130], [105, 10, 85, 130], [10, 150, 180, 140]]
+    for x, y, w, h in boxes:
+        page[y : y + h, x : x + w] = draw.integers(0, 200, (h, w, 3), np.uint8)
+    archive = write_zip(tmp_path / "comic.cbz", {"c/01.png": encode_png(page), "c/cover.png": png(4, 90)})
+    assert unpack(archive, tmp_path / "whole").written == 2
+    report = unpack(archive, tmp_path / "cut", panels=True)
+    assert report.written == 2 and report.panels == 3
+    rows = list(read_rows(tmp_path / "cut" / "unpacked.jsonl"))
+    assert [row["file"] for row in rows] == [*(f"comic/c/01.panel_0{i}.png" for i in (1, 2, 3)), "comic/c/cover.png"]
+    for row, (x, y, w, h) in zip(rows[:3], boxes, strict=True):
+        assert (row["member"], row["box"], row["panels"]) == ("c/01.png", [x, y, w, h], 3)
+        pixels = decode((tmp_path / "cut" / row["file"]).read_bytes()).pixels
+        assert np.array_equal(pixels, page[y : y + h, x : x + w])
+    assert unpack(archive, tmp_path / "cut", panels=True).unchanged == 2
