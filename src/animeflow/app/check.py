@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.errors import ConfigError, did_you_mean
 from .build import build
+from .exposure import asked
 from .learner import lora_settings
 from .wiring import prior_weight, train_settings
 
@@ -17,6 +18,7 @@ CONSTRUCTED = (
     *("toonworld", "catalogue.limits", "catalogue.source", "data.bucket", "data.shard", "data.cache", "data.codec"),
     *("text", "model", "optim", "recipe.density", "recipe.shift", "recipe.weight", "evaluate.oracle_budget"),
     *("data.loader.encoder_dropout", "data.loader.repeats", "data.remote", "learn", "curate.provenance"),
+    "data.loader.exposure",
 )
 
 KINDS = ("ema", "trained")  # of weights: the average that a run uses, and the trained ones
@@ -85,6 +87,7 @@ def check_values(config: Mapping[str, Any]) -> None:
     if not isinstance(load.get("group_lengths", True), bool):
         raise ConfigError(f"{load['group_lengths']} is not true or false", where="data.loader.group_lengths")
     _one_of(load.get("broken", "stop"), ("stop", "skip"), "data.loader.broken")
+    asked(config)
     _one_of(train["wandb"], ("off", "offline", "online"), "train.wandb")
     _one_of(export["dtype"], DTYPES, "export.dtype")
     require_weights(export["weights"], where="export.weights")

@@ -18,6 +18,7 @@ from .learner import unsupported
 # Maps whose keys only the chosen family knows, or a person chooses, so that no file of configs/ names them: any key may be set.
 OPEN = (
     *("data.loader.encoder_dropout", "data.loader.repeats", "data.remote.options", "optim.rates"),
+    "data.loader.exposure",
     *("text.concepts", "catalogue.source.concepts", "text.languages", "text.periods", "text.extra"),
     *("text.section_dropout", "text.tag_dropout_of", "text.quality_words", "text.quality_scores"),
 )

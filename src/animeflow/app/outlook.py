@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..data.exposure import Line
 from ..image.bucket import Bucket
 from ..train.board import duration
 from .estimate import arithmetic, compared, expected, money, picture_flops, price, speed_of
@@ -204,19 +205,35 @@ def _exposure(config: Config, shown: Exposure | str) -> dict[str, Any]:
     images, batch = train_settings(config).images, config["data"]["loader"]["batch"]
     chunk = batch // config["data"]["loader"]["chunks_per_step"]
     ordered = sorted(shown.images.items(), key=lambda each: -each[1])
-    rows = {
-        str(bucket): f"{count:>9,} images {count / shown.total:6.1%}{'  fewer than a chunk' if count < chunk else ''}"
-        for bucket, count in ordered[:SHOWN]
-    }
+    rows = {}
+    for bucket, count in ordered[:SHOWN]:
+        few = "  fewer than a chunk" if count < chunk else ""
+        rows[str(bucket)] = f"{count:>9,.0f} images {count / shown.total:6.1%}{few}"
     if len(ordered) > SHOWN:
         rest = sum(count for _, count in ordered[SHOWN:])
-        rows[f"{len(ordered) - SHOWN} more"] = f"{rest:>9,} images {rest / shown.total:6.1%}"
+        rows[f"{len(ordered) - SHOWN} more"] = f"{rest:>9,.0f} images {rest / shown.total:6.1%}"
     facts: dict[str, Any] = {
         "set": f"{shown.total:,} images in {shown.source}",
         "visits": f"each picture {shown.visits(images):.2f} times, in every bucket alike (at most one visit apart)",
         "buckets": rows,
     }
+    if shown.lines:
+        pictures = sum(line.pictures for line in shown.lines)
+        facts["set"] = f"{pictures:,} pictures in {shown.source}"
+        facts["visits"] = (
+            f"{shown.visits(images):.2f} epochs of {shown.total:,.0f} images, expected; each picture within one of its share"
+        )
+        facts["how often"] = _components(shown.lines)
     if shown.captions:
         cut = {name: f"{count:,} ({count / shown.captions:.1%})" for name, count in shown.truncated.items() if count}
         facts[f"captions cut, of {shown.captions:,}"] = cut or "none"
     return facts
+
+
+def _components(lines: Sequence[Line]) -> dict[str, str]:
+    """A row per component: what was asked, and what the first epoch makes of it."""
+    head = {"component": f"{'pictures':>10}{'share asked':>13}{'realised':>10}{'visits in an epoch':>20}"}
+    return head | {
+        line.name: f"{line.pictures:>10,}{line.asked:>13.2%}{line.realised:>10.2%}{f'{line.least} to {line.most}':>20}"
+        for line in lines
+    }

@@ -317,16 +317,20 @@ def loader(config: Config, assemble: Any, *, codec: str, rank: int, world: int, 
     from ..data.plan import Plan
     from ..data.repeats import repeats_of
     from ..data.stand_in import Substituting
+    from .exposure import exposures_of
 
     node = config["data"]["loader"]
     assemble.index.require(codec=codec, tower=assemble.tower.fingerprint)
     repeats = dict(node.get("repeats") or {})
+    buckets = assemble.index.buckets("train")
+    shown = exposures_of(config, [uid for uids in buckets.values() for uid in uids], assemble.index.concepts)
     plan = Plan(
-        assemble.index.buckets("train"),
+        buckets,
         seed=config["seed"],
         batch=node["batch"],
         chunks_per_step=node["chunks_per_step"],
-        repeats=repeats_of(assemble.index.concepts("train"), repeats) if repeats else None,
+        repeats=repeats_of(assemble.index.concepts("train"), repeats) if repeats and shown is None else None,
+        turns=None if shown is None else shown.turns(config["seed"]),
     )
     drawn = assemble.assemble if isinstance(assemble, Substituting) else assemble
     # The length of a live caption is known when it was encoded, and that is too late to sort by it.
@@ -341,4 +345,5 @@ def loader(config: Config, assemble: Any, *, codec: str, rank: int, world: int, 
         pin=pin,
         length=length,
         ahead=drawn.encode_ahead if drawn.live else None,
+        shown=shown,
     )

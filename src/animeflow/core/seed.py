@@ -49,11 +49,3 @@ def normal(shape: tuple[int, ...], *parts: int | str) -> Tensor:
 def permutation(count: int, *parts: int | str) -> np.ndarray:
     """0 .. count - 1 in an order keyed by `parts`, int64. From Philox' raw bits, so equal under every numpy."""
     return np.argsort(np.random.Philox(key=key(*parts)).random_raw(count), kind="stable")
-
-
-def mixed(keys: np.ndarray, *parts: int | str) -> np.ndarray:
-    """A uint64 for every int64 of `keys`, all 64 bits as if drawn at random, keyed by `parts`: for many at once (splitmix64)."""
-    z = np.asarray(keys, dtype=np.int64).view(np.uint64) + np.uint64(key(*parts))
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))

@@ -10,9 +10,11 @@ import re
 
 import numpy as np
 
-from ..core import seed as keyed
 from ..core.errors import ConfigError
+from ..core.mixed import mixed
 
+KEY = 0x51CE5A11D1CE5EED
+"""Other than that of every other draw of a picture, such as the validation split."""
 MOST = 2**20
 """Parts. More of them would be of unlike sizes: the draw has 32 bits."""
 
@@ -25,7 +27,7 @@ def slices(uids: np.ndarray, of: int) -> np.ndarray:
     """
     if not isinstance(of, int) or isinstance(of, bool) or not 1 <= of <= MOST:
         raise ConfigError(f"a set has no {of!r} parts", where="curate.slice", do=f"choose 1 to {MOST:,}, as in 0/3")
-    drawn = keyed.mixed(uids, "slice") >> np.uint64(32)
+    drawn = mixed(uids, KEY) >> np.uint64(32)
     return ((drawn * np.uint64(of)) >> np.uint64(32)).astype(np.int64)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core import seed as keyed
+from ..core.mixed import mixed
 
 SHIFT = 32
 ONCE = 1 << SHIFT
@@ -42,7 +43,7 @@ class Turns:
         uids, steps = uids[order], np.rint(exposure[order] * (1 << GRAIN)).astype(np.int64) << (SHIFT - GRAIN)
         kinds = np.zeros(len(uids), dtype=np.int64) if kinds is None else kinds[order]
         rank = np.empty(len(uids), dtype=np.uint64)
-        rank[np.lexsort((keyed.mixed(uids, seed, "turn"), steps, kinds))] = np.arange(len(uids), dtype=np.uint64)
+        rank[np.lexsort((mixed(uids, keyed.key(seed, "turn")), steps, kinds))] = np.arange(len(uids), dtype=np.uint64)
         start = np.uint64(keyed.key(seed, "turns"))
         phases = ((rank * _GOLDEN + start) & np.uint64(ONCE - 1)).astype(np.int64)
         return Turns(uids, steps, phases)
