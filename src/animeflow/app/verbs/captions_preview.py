@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ...core.errors import AnimeflowError, DataError
@@ -99,7 +100,10 @@ def _with_bounds(policy: Any, pictures: Sequence[Picture]) -> tuple[Any, str]:
 def _tower(config: Mapping[str, Any], *, load: bool) -> tuple[Any, str]:
     """What counts tokens, or why nothing does."""
     try:
-        fam = family(config)
+        model = dict(config["model"])
+        if model.get("codec") and not Path(model["codec"]).exists():
+            model["codec"] = None  # a set that waits for its codec has captions already
+        fam = family({**config, "model": model})
         size = sum(part.parameters for part in fam.sizes() if not part.trainable and part.name != "codec")
         if size > SMALL and not load:
             return None, f"not counted: {size / 1e9:.1f} B parameters of text encoders would be loaded; --tokens does"
@@ -150,7 +154,7 @@ def _figures(drawn: Sequence[Any], pictures: int) -> Iterator[str]:
 
     told = count(drawn)
     yield f"{len(drawn):,} captions of {pictures:,} pictures, {len({caption.text for caption in drawn}):,} of them different"
-    for name, label in (("kinds", "kinds"), ("languages", "languages"), ("missing_languages", "wished but missing")):
+    for name, label in (("kinds", "kinds"), ("languages", "languages"), ("missing_languages", "had no words in")):
         if told[name]:
             yield f"  {label}: {_shares(told[name], len(drawn))}"
     if "tags" in told:
