@@ -1,4 +1,5 @@
-"""What a picture looks like in a few bytes: equal pixels, and likeness that survives re-encoding. Knows one picture."""
+"""What a picture looks like in a few hundred bytes: equal pixels, and likeness that survives re-encoding, scale, crop and another
+background. Knows one picture. A near fingerprint makes a candidate, never a verdict: `likeness` looks at the pictures."""
 
 from __future__ import annotations
 
@@ -6,39 +7,91 @@ import hashlib
 import struct
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
+from .landmarks import LANDMARK, Landmarks, landmarks
+from .perceptual import content_box, phash, shrunk
 from .picture import Picture
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same picture would give other bytes."""
 
+SIDE = 256
+"""Longer side of the copy that everything but the pixel hash is read from."""
 
-@dataclass(frozen=True)
+_HEAD = struct.Struct("<B16sIIBQQB")
+
+
+@dataclass(frozen=True, eq=False)
 class Fingerprint:
     """Of one picture.
 
     Attributes:
         pixels: 16 bytes of the hash of size, pixels and alpha: equal for equal pictures, whatever their files are.
+        height, width: of the picture.
+        transparent: whether it has alpha.
+        whole: perceptual hash of all of it, over white.
+        content: the same of what is not transparent or paper.
+        landmarks: spots with codes, for crops and other backgrounds.
     """
 
     pixels: bytes
+    height: int
+    width: int
+    transparent: bool
+    whole: int
+    content: int
+    landmarks: Landmarks
 
     def pack(self) -> bytes:
-        return bytes([VERSION]) + self.pixels
+        return (
+            _HEAD.pack(
+                *(VERSION, self.pixels, self.height, self.width, self.transparent),
+                *(self.whole, self.content, len(self.landmarks)),
+            )
+            + self.landmarks.tobytes()
+        )
 
     @classmethod
     def unpack(cls, data: bytes) -> Fingerprint:
         """Raises ValueError for another version, or other bytes."""
-        if len(data) != 17 or data[0] != VERSION:
+        if len(data) < _HEAD.size or data[0] != VERSION:
             raise ValueError("not a fingerprint of this version")
-        return cls(data[1:])
+        _, pixels, height, width, transparent, whole, content, count = _HEAD.unpack_from(data)
+        if len(data) != _HEAD.size + count * LANDMARK.itemsize:
+            raise ValueError("a fingerprint of the wrong length")
+        spots = np.frombuffer(data, LANDMARK, count, _HEAD.size)
+        return cls(pixels, height, width, bool(transparent), whole, content, spots)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fingerprint) and self.pack() == other.pack()
+
+    def __hash__(self) -> int:
+        return hash(self.pixels)
 
 
 def fingerprint(picture: Picture) -> Fingerprint:
-    """Of a decoded picture."""
+    """Of a decoded picture. The pixel hash costs the most; the rest is read from a small copy."""
     height, width = picture.pixels.shape[:2]
-    digest = hashlib.blake2b(struct.pack("<II", height, width) + picture.pixels.tobytes(), digest_size=16)
+    small = shrunk(picture.pixels, SIDE)
+    alpha = None if picture.alpha is None else shrunk(picture.alpha, SIDE)
+    left, top, right, bottom = content_box(small, alpha)
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    return Fingerprint(
+        pixels=_pixel_hash(picture),
+        height=height,
+        width=width,
+        transparent=alpha is not None,
+        whole=phash(grey),
+        content=phash(np.ascontiguousarray(grey[top:bottom, left:right])),
+        landmarks=landmarks(grey),
+    )
+
+
+def _pixel_hash(picture: Picture) -> bytes:
+    digest = hashlib.blake2b(struct.pack("<II", *picture.pixels.shape[:2]), digest_size=16)
+    digest.update(np.ascontiguousarray(picture.pixels).data)
     if picture.alpha is not None:
-        digest.update(np.ascontiguousarray(picture.alpha).tobytes())
-    return Fingerprint(digest.digest())
+        digest.update(np.ascontiguousarray(picture.alpha).data)
+    return digest.digest()

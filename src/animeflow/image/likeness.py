@@ -1,0 +1,174 @@
+"""What two pictures are to each other: the same drawing again, a version of it, or strangers; and the numbers that decided.
+Knows two pictures; knows no set, and asks no hash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from .alignment import Placement, View, placements
+from .difference import BLOCK, Difference, Overlay, difference, overlay
+from .refinement import refined
+
+VERSION = 1
+"""Raise it when the same two pictures would get another verdict."""
+
+DUPLICATE, VARIANT, UNRELATED = "duplicate", "variant", "unrelated"
+
+SPOT = 16  # pixels of the largest spot that recompression and resampling leave
+NOISE = 0.004  # share of the area that they change
+WHOLE = 0.95  # of a picture lies inside another: it is a crop of it
+CROP_LEAST = 0.45  # of the larger picture that a crop shows; below, it is a detail and not the picture
+FIGURE_LEAST = 0.45  # the same for a figure without its background
+SAME_INK = 0.9  # of what either shows is shown by both
+OVERLAP = 0.6  # of both pictures that a version has in common with the other
+LINES = 0.84  # of the lines are those of the other: the same drawing in whatever colours
+LOCAL = 0.11  # of the area changed at most: the same picture with another face
+REWORKED, REWORKED_BLOCKS, REWORKED_FEATURES = 0.35, 300, 18
+"""Share and number of the blocks with the same lines, and features that agree, of a drawing that was painted and lettered anew."""
+ELSEWHERE = 0.08  # of the frame's side that a corner must lie off
+EXPRESSION = 0.04  # of the area changed at most, else more than a face was
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Attributes:
+    kind: duplicate, variant or unrelated.
+    relation: pixels, reencoded, resized, crop, background; expression, outfit, colour, background, reworked; unrelated.
+    score: 0 to 1, how much of both is the same.
+    alike, same, changed, largest: see `Difference`. cover: the smaller share of content that lies inside the other's frame.
+    spot: where the largest change is, as shares of width and height of what both show.
+    how: what aligned them: frame, content or features; `scale` and `support` of that.
+    """
+
+    kind: str
+    relation: str
+    score: float = 0.0
+    alike: float = 0.0
+    same: float = 0.0
+    changed: float = 1.0
+    largest: int = 0
+    cover: float = 0.0
+    spot: tuple[float, float] = (0.5, 0.5)
+    how: str = ""
+    scale: float = 1.0
+    support: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def likeness(a: View, b: View) -> Likeness:
+    """Of two pictures whose bytes differ. The order does not matter, but for `scale` and `how`."""
+    placed = _best(a, b)
+    if placed is None:
+        return Likeness(UNRELATED, UNRELATED)
+    placement, over = placed
+    both = difference(over.a, over.b, over.frame & (over.ink_a | over.ink_b))
+    found = _judged(a, b, placement, over, both)
+    if found.kind != DUPLICATE and (figure := _figure(a, b, placement, over)) is not None:
+        return figure
+    return found
+
+
+def _best(a: View, b: View) -> tuple[Placement, Overlay] | None:
+    """The placement under which most lines agree, refined."""
+    best: tuple[float, Placement] | None = None
+    for placement in placements(a, b):
+        over = overlay(a, b, placement)
+        area = over.frame & over.ink_a & over.ink_b
+        if area.sum() < 4 * BLOCK * BLOCK:
+            continue
+        found = difference(over.a, over.b, area)
+        score = found.alike if found.blocks >= 8 else found.same
+        if best is None or score > best[0] + 0.02:  # the plainer one where they are equal
+            best = score, placement
+        if placement.how == "frame" and score > 0.85:  # as good as it gets: no need to look for features
+            break
+    if best is None:
+        return None
+    placement = refined(best[1], overlay(a, b, best[1]))
+    return placement, overlay(a, b, placement)
+
+
+def _judged(a: View, b: View, placement: Placement, over: Overlay, d: Difference) -> Likeness:
+    less, more = sorted((over.covers_a, over.covers_b))
+
+    def verdict(kind: str, relation: str) -> Likeness:
+        score = d.same if kind == DUPLICATE else max(d.alike, d.same)
+        return Likeness(
+            *(kind, relation, round(score * less, 4), round(d.alike, 4), round(d.same, 4), round(d.changed, 5)),
+            *(d.largest, round(less, 4), d.spot, placement.how, round(placement.scale_x, 5), placement.support),
+        )
+
+    clean = d.largest <= SPOT and d.changed <= NOISE
+    if d.blocks < 8:  # hardly a line: only the same flat picture is the same
+        flat = clean and d.level < 3 and less > WHOLE and placement.how == "frame"
+        return verdict(*((DUPLICATE, _size(a, b)) if flat else (UNRELATED, UNRELATED)))
+    if clean and more >= WHOLE and less >= CROP_LEAST:
+        return verdict(DUPLICATE, _size(a, b) if less >= 0.98 else "crop")
+    if less < OVERLAP:
+        return verdict(UNRELATED, UNRELATED)
+    if d.alike >= LINES or (d.changed <= LOCAL and d.alike > 0.5):
+        recoloured = d.alike >= LINES and d.changed > LOCAL
+        return verdict(VARIANT, "colour" if recoloured else "expression" if d.changed <= EXPRESSION else "outfit")
+    enough = d.alike >= REWORKED and d.alike * d.blocks >= REWORKED_BLOCKS and placement.support >= REWORKED_FEATURES
+    if enough and _elsewhere(a, b, placement):
+        return verdict(VARIANT, "reworked")
+    return verdict(UNRELATED, UNRELATED)
+
+
+def _figure(a: View, b: View, placement: Placement, over: Overlay) -> Likeness | None:
+    """The same figure before other backgrounds, or before none: where one of the two is cut out by its alpha."""
+    cut = [(over.solid_a, over.covers_a, over.covers_b, a), (over.solid_b, over.covers_b, over.covers_a, b)]
+    for solid, inside, rest, view in cut:
+        if view.alpha is None or inside < WHOLE or rest < FIGURE_LEAST:
+            continue
+        common, either = over.frame & over.ink_a & over.ink_b, over.frame & (over.ink_a | over.ink_b)
+        if common.sum() > SAME_INK * either.sum():  # the same shape: its background is no news
+            continue
+        core = cv2.erode((solid & over.frame).astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
+        if core.sum() < 16 * BLOCK * BLOCK:
+            continue
+        d = difference(over.a, over.b, core)
+        if d.blocks < 16 or d.alike < LINES:
+            continue
+        clean = d.largest <= SPOT and d.changed <= NOISE
+        if not clean and d.changed > LOCAL:
+            continue
+        return Likeness(
+            kind=DUPLICATE if clean else VARIANT,
+            relation="background",
+            score=round(max(d.same, d.alike) * inside, 4),
+            alike=round(d.alike, 4),
+            same=round(d.same, 4),
+            changed=round(d.changed, 5),
+            largest=d.largest,
+            cover=round(rest, 4),
+            spot=d.spot,
+            how=placement.how,
+            scale=round(placement.scale_x, 5),
+            support=placement.support,
+        )
+    return None
+
+
+def _elsewhere(a: View, b: View, placement: Placement) -> bool:
+    """Whether a drawing lies at another place or scale of its frame. Pictures that share some lines at the very same place were
+    made from one template (a face with other hair, a stage with other people); a drawing that was used again lies elsewhere."""
+    (wide_a, high_a), (wide_b, high_b) = a.size, b.size
+    corners = [
+        (
+            placement.scale_x * x * wide_a + placement.x - x * wide_b,
+            placement.scale_y * y * high_a + placement.y - y * high_b,
+        )
+        for x, y in ((0, 0), (1, 1))
+    ]
+    return max(abs(off) / max(b.size) for corner in corners for off in corner) > ELSEWHERE
+
+
+def _size(a: View, b: View) -> str:
+    return "reencoded" if a.source == b.source else "resized"
