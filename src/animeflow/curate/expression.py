@@ -95,8 +95,8 @@ def _tree(text: str, where: str) -> dict[str, Any]:
     if not isinstance(text, str) or not text.strip():
         raise ConfigError(f"{text!r} is no condition", where=where, do="write SQL, for example: width * height < 65536")
     asked = f"select (\n{text}\n) as c from posts"
-    with duckdb.connect(config={"enable_external_access": "false"}) as connection:
-        row = connection.execute("select json_serialize_sql(?::varchar)", [asked]).fetchone()
+    with _parser().cursor() as cursor:
+        row = cursor.execute("select json_serialize_sql(?::varchar)", [asked]).fetchone()
     answer: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
     if answer["error"]:
         raise _refused(text, where, str(answer.get("error_message", "it cannot be read")))
@@ -183,10 +183,16 @@ def _check_function(name: str, node: Mapping[str, Any], text: str, where: str) -
 
 
 @functools.cache
+def _parser() -> duckdb.DuckDBPyConnection:
+    """An empty database that reads text and nothing else."""
+    return duckdb.connect(config={"enable_external_access": "false", "threads": 1})
+
+
+@functools.cache
 def _functions() -> tuple[frozenset[str], frozenset[str]]:
     """Functions that a rule may use, and those of many rows."""
-    with duckdb.connect(config={"enable_external_access": "false"}) as connection:
-        rows = connection.execute("select function_name, function_type, stability from duckdb_functions()").fetchall()
+    with _parser().cursor() as cursor:
+        rows = cursor.execute("select function_name, function_type, stability from duckdb_functions()").fetchall()
     unsteady = {name for name, kind, stability in rows if kind == "scalar" and stability != "CONSISTENT"}
     scalar = {name for name, kind, _ in rows if kind == "scalar"} - unsteady
     macros = {name for name, kind, _ in rows if kind == "macro" and _MACROS.fullmatch(name)}

@@ -26,10 +26,8 @@ def find(folder: Path, words: Sequence[str]) -> list[tuple[int, str, str]]:
         return []
     with View(folder) as view:
         paths = {word: _paths(folder, word) for word in words}
-        by_path = {
-            path: (uid, sha, path)
-            for uid, sha, path in _rows(view, _any("path", {p for all_ in paths.values() for p in all_}))
-        }
+        every = {path for written in paths.values() for path in written}
+        by_path = {path: (uid, sha, path) for uid, sha, path in _rows(view, _any("path", every))}
         by_start: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
         lengths: dict[int, set[str]] = defaultdict(set)
         for word in words:

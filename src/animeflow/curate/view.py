@@ -70,6 +70,10 @@ class View:
                 do="write try_cast(x as TYPE) where a value may be of another form",
             ) from error  # fmt: skip
 
+    def add(self, name: str, table: pa.Table) -> None:
+        """A table of ours to ask beside `posts`."""
+        self._connection.register(name, table)
+
     def check(self, condition: Expression, *, where: str) -> None:
         """Raises ConfigError for a condition whose types do not fit, or that is not true or false."""
         try:

@@ -58,7 +58,7 @@ def run(
     if undo is not None:
         event = book.undo(undo, reviewer=who)
         log.info("decision %d is taken back (as %d): %s is %s again", undo, event.seq, event.sha256[:12], event.new)
-    for event in book.append(decisions, reviewer=who):
+    for event in book.append(decisions, reviewer=who) if decisions else ():
         after = book.state(event.sha256)
         told = f", now disputed: {after.reason}" if after.disputed else ""
         log.info("%d: %s %s -> %s (%s)%s", event.seq, paths[event.sha256], event.old, event.new, who, told)

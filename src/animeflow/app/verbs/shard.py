@@ -9,7 +9,9 @@ from typing import Any
 
 from ...core.errors import DataError
 from ..build import build
+from ..certificate import certificate
 from ..compose import compose
+from ..curation import selection
 from ..wiring import Workspace, bucket_plan, engine
 
 log = logging.getLogger(__name__)
@@ -22,6 +24,7 @@ def run(overrides: Sequence[str], *, dry_run: bool = False) -> None:
 def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     """The manifest of what was written."""
     from ...catalogue.table import Catalogue
+    from ...curate.statement import insist
     from ...data.shard import write_shards
     from ...image.picture import Limits
     from ...model import registry
@@ -30,7 +33,11 @@ def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     catalogue = Catalogue(place.catalogue)
     if not len(catalogue):
         raise DataError("the catalogue is empty", where=str(place.catalogue), do="run 'animeflow catalogue' first")
-    posts = _named(config, catalogue.posts())
+    chosen = selection(config)
+    insist(certificate(config, chosen))
+    posts = _named(config, list(chosen.posts(val_share=config["catalogue"]["val_share"])))
+    if not chosen.is_trivial:
+        log.info("query %s: %s", chosen.query.name, _chosen(chosen))
     if dry_run:
         return _foresee(config, posts, plan)
     manifest = build(
@@ -44,7 +51,7 @@ def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
         cell=registry.cell(config["model"]["family"]),
         engine=engine(config, workers=config["data"]["shard"].get("workers", 0)),
         limits=build(Limits, config["catalogue"]["limits"], where="catalogue.limits"),
-        config=_recorded(config),
+        config=_recorded(config) | ({} if chosen.is_trivial else {"curate": chosen.recorded()}),
     )
     _tell({name: facts["samples"] for name, facts in manifest.buckets.items()})
     if len(scales := config["data"]["shard"].get("scales", [1.0])) > 1:
@@ -86,6 +93,11 @@ def _foresee(config: dict[str, Any], posts: list[Any], plan: Any) -> None:
     kept, rejected = build(select, node, where="data.shard", posts=posts, plan=plan, cell=cell)
     _tell({str(bucket): len(part) for bucket, part in kept.items()})
     log.info("%s", _account(len(posts), len(posts) - len(rejected), rejected, "that would be decoded and written"))
+
+
+def _chosen(chosen: Any) -> str:
+    left_out = ", ".join(f"{name} {fates['dropped']:,}" for name, fates in chosen.counts.items() if fates["dropped"])
+    return f"{chosen.total:,} pictures = {len(chosen):,} in + {chosen.total - len(chosen):,} out{f' ({left_out})' if left_out else ''}"
 
 
 def _recorded(config: dict[str, Any]) -> dict[str, Any]:
