@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,7 @@ def test_a_line_may_hold_signs_that_python_takes_for_the_end_of_one(tmp_path):
         ("posts.json", "[]".encode("utf-16"), "not UTF-8"),
         ("posts.json", b"[" * 100_000, "nested too deeply"),
         ("posts.json", b'{"success": true, "posts": [{"width": 3, "height": 4}]}', "no post of a known site"),
+        ("posts.json", b'{"success": false, "message": "rate limited"}', "an error of the site"),
         ("posts.parquet", b"PAR1 not at all", "no Parquet file"),
     ],
 )
@@ -136,6 +138,29 @@ def test_dates_and_letters_of_a_dump_tell_what_s_meant(tmp_path, posts, old):
     assert found.facts.rating == ("general" if old else "sensitive")
     told = next(iter(DanbooruSource(tmp_path / "posts.json", pictures=tmp_path / "pictures", before_2022=not old)))
     assert (told.facts.rating == "sensitive") == (old or "media_asset" in posts[0])
+
+
+def test_all_pages_of_a_work_of_pixivs_api_are_pictures_of_one_post(tmp_path):
+    work = {
+        "id": 77,
+        "tags": [{"name": "女の子", "translated_name": "girl"}],
+        "x_restrict": 1,
+        "illust_ai_type": 2,
+        "create_date": "2024-01-02",
+    }
+    for number, name in enumerate(("77_p0", "77_p1", "78_p0")):
+        picture(tmp_path / "pictures" / f"{name}.png", number)
+    (tmp_path / "page.json").write_text(json.dumps({"illusts": [work], "next_url": None}))
+    found = {c.path.name: c for c in booru_api(tmp_path / "page.json", pictures=tmp_path / "pictures")}
+    assert {name: c.reason for name, c in found.items()} == {
+        "77_p0.png": None,
+        "77_p1.png": None,
+        "78_p0.png": "missing_metadata",
+    }
+    assert found["77_p1.png"].facts == found["77_p0.png"].facts
+    facts = found["77_p1.png"].facts
+    assert (facts.tags["general"], facts.rating, facts.origin, facts.site) == (["女の子"], "explicit", "ai", "pixiv")
+    assert "girl" in facts.surfaces, "the blocklist sees translations"
 
 
 def test_a_site_of_ones_own_may_be_named_and_a_slip_is_told(tmp_path):
@@ -239,12 +264,15 @@ def test_imagefolder_counts_rows_that_name_nothing_or_lead_out(tmp_path):
 
 def test_kohyas_metadata_names_pictures_by_stem_by_path_and_by_windows_path(tmp_path):
     root = tmp_path / "pictures"
-    for number, name in enumerate(("a.png", "sub/b.png", "sub/c.webp.png", "x/same.png", "y/same.png", "left.png")):
+    for number, name in enumerate(
+        ("a.png", "sub/b.png", "sub/c.webp.png", "x/same.png", "y/same.png", "left.png", "moved.png")
+    ):
         picture(root / name, number)
     (root / "a.txt").write_text("not, read")
     entries = {
         "a": {"tags": "1girl, solo"}, str(root / "sub" / "b"): {"caption": "A girl."}, "sub\\c.webp.png": {"tags": "boy"},
         "same": {"tags": "x"}, "nobody": {"tags": "x"}, "a.png": {"tags": "again"}, "left": ["no", "object"],
+        "D:\\old\\place\\moved.png": {"tags": "kept"},
     }  # fmt: skip
     (root / "meta_cap.json").write_text(json.dumps(entries))
     source = FolderSource(root, metadata=root / "meta_cap.json")
@@ -252,13 +280,15 @@ def test_kohyas_metadata_names_pictures_by_stem_by_path_and_by_windows_path(tmp_
     assert found["a.png"].facts.tags["general"] == ["1girl", "solo"] and found["sub/b.png"].facts.captions == {
         "en": "A girl."
     }
-    assert found["sub/c.webp.png"].facts.tags["general"] == ["boy"]
+    assert found["sub/c.webp.png"].facts.tags["general"] == ["boy"] and found["moved.png"].facts.tags["general"] == [
+        "kept"
+    ]
     assert {name: c.reason for name, c in found.items() if c.reason} == {
         "x/same.png": "missing_metadata", "y/same.png": "missing_metadata", "left.png": "missing_metadata",
         "meta_cap.json entry 3": "ambiguous_name", "meta_cap.json entry 4": "missing_picture",
         "meta_cap.json entry 5": "named_twice", "meta_cap.json entry 6": "bad_metadata",
     }  # fmt: skip
-    assert counted(tmp_path, source)["added"] == 3
+    assert counted(tmp_path, source)["added"] == 4
     for content, says in (
         ("[]", "no metadata of kohya's"),
         ('{"a": {', "not JSON"),
@@ -289,6 +319,19 @@ def test_waifuc_reads_plain_values_and_never_opens_a_pickle(tmp_path):
     assert plain.tags["general"] == ["1girl"] and (plain.site, plain.source_id) == ("yandere", "7")
     assert set(plain.surfaces) == {"1girl", "blue_eyes", "shy"}, "the blocklist sees what a threshold leaves out"
     assert "pickle" in found["deep.png"].detail
+
+
+def test_a_file_name_that_is_no_text_is_counted(tmp_path):
+    picture(tmp_path / "pictures" / "good.png")
+    try:
+        with open(os.fsencode(tmp_path) + b"/pictures/\x83e.png", "wb") as file:
+            file.write((tmp_path / "pictures" / "good.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    source = FolderSource(tmp_path / "pictures")
+    assert counted(tmp_path, source) == {"added": 1, "bad_name": 1}
+    (rejection,) = Catalogue(tmp_path / "set" / "catalogue", root=tmp_path).rejections
+    assert rejection.path == "pictures/\\udc83e.png"
 
 
 # -- what a record says --------------------------------------------------------------------------------------------------

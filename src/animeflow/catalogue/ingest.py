@@ -201,6 +201,8 @@ class _Run:
         self.paths.add(path)
         if candidate.reason:
             return candidate.reason
+        if path != _storable(path):
+            return "bad_name"
         tags = [*facts.surfaces, *(tag for names in facts.tags.values() for tag in names)]
         if self.blocklist.blocked(tags) or any(map(self.blocklist.blocks_text, facts.captions.values())):
             return "blocked"
@@ -216,7 +218,7 @@ class _Run:
         path = self.catalogue.stored_path(candidate.path)
         if reason != "named_twice":  # if it was good once, it is now broken, blocked or another picture
             self.catalogue.displace(path)
-        self.catalogue.reject(Rejection(path, reason, detail, self.name))
+        self.catalogue.reject(Rejection(_storable(path), reason, _storable(detail), self.name))
         self.report.rejected[reason] += 1
 
     def _add(self, candidate: Candidate, checked: Checked) -> None:
@@ -292,6 +294,11 @@ def _length(source: Source, catalogue: Catalogue) -> int | None:
     if catalogue.folder.is_relative_to(source.root.absolute()):
         return None  # its own files are among those that the source counts
     return operator.length_hint(source) or None
+
+
+def _storable(text: str) -> str:
+    r"""Text for the lists: a file name that is no UTF-8, as archives from elsewhere leave them, has `\udcff` where it is none."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _windows(items: Iterable[Candidate], size: int) -> Iterator[list[Candidate]]:

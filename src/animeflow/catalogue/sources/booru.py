@@ -79,13 +79,13 @@ def _category(key: str) -> str:
 
 
 def _numbered(tags: list[Mapping[str, Any]]) -> tuple[dict[str, list[str]], list[str]]:
-    """Sankaku's tag objects by category, and all their names in all languages."""
+    """Sankaku's and pixiv's tag objects by category, and all their names in all languages."""
     parts: dict[str, list[str]] = {}
     for tag in tags:
         name = plain(tag.get("tagName") or tag.get("name_en") or tag.get("name")) or ""
         category = _SANKAKU.get(number(tag.get("type")) or 0, "general")
         parts.setdefault(category, []).extend(split_tags([name]))
-    named = [value for tag in tags for key, value in tag.items() if str(key).startswith("name")]
+    named = [value for tag in tags for key, value in tag.items() if "name" in str(key).lower()]
     return parts, names_in([value for value in named if isinstance(value, str)])
 
 

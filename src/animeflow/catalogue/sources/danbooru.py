@@ -16,7 +16,7 @@ from ..candidate import Candidate
 from ..walk import files_in, is_picture, not_a_picture
 from .booru import md5_of, read_post
 from .dump import Record, is_pickled, read_files, read_records
-from .matching import Names, named_in, shown
+from .matching import Names, keys_in, keys_of, named_in, shown
 from .ratings import rated_before_2022
 from .sites import AUTO, is_of, known_site, site_of
 
@@ -128,6 +128,16 @@ class DanbooruSource:
     def _pictures(self) -> list[Path]:
         return [file for file in self._files if is_picture(file)]
 
+    def _work_of(self, file: Path) -> Mapping[str, Any] | None:
+        return next((self._works[key] for key in keys_in(file.stem) if key in self._works), None)
+
+    @cached_property
+    def _works(self) -> dict[str, Mapping[str, Any]]:
+        """pixiv's posts by id: all pages of a work are pictures of one post, `77_p0.png`, `77_p1.png`."""
+        return {
+            keys_of(post)[-1]: post for post in self._posts.values() if self._site(post) == "pixiv" and keys_of(post)
+        }
+
     def _find_by_content(self, found: dict[int, Path], files: list[Path]) -> None:
         wanted = {md5_of(post): number for number, post in self._posts.items() if number not in found}
         wanted.pop(None, None)
@@ -142,7 +152,9 @@ class DanbooruSource:
         for file in self._files:
             if file in taken:
                 continue
-            if file in pictures:
+            if file in pictures and (post := self._work_of(file)) is not None:
+                yield Candidate(file, read_post(post, "pixiv"))
+            elif file in pictures:
                 yield Candidate(file, reason="missing_metadata", detail="no post has its md5, id or path")
             else:
                 yield Candidate(file, reason="unknown_format", detail=not_a_picture(file))

@@ -18,7 +18,7 @@ from ..walk import files_in
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".parquet")
 LINES = (".jsonl", ".ndjson")
-_ENVELOPES = ("posts", "post", "data")
+_ENVELOPES = ("posts", "post", "data", "illusts", "illust")
 _ANSWERS = ("@attributes", "success", "meta")  # around an answer that may hold no post at all
 
 
@@ -92,6 +92,9 @@ def _json(file: Path) -> Iterator[Record]:
     except ValueError:
         yield from _lines(file, text, strict=True)
         return
+    if isinstance(value, dict) and value.get("success") is False:
+        why = str(value.get("message") or value.get("reason") or value.get("error") or "it says no more")[:160]
+        raise DataError(f"{file} holds an error of the site and no posts", why=why, do="ask the site again")
     for number, each in enumerate(_unwrapped(value)):
         yield _record(f"{file.name} post {number}", each)
 
@@ -103,7 +106,7 @@ def _unwrapped(value: Any) -> list[Any]:
     for name in _ENVELOPES:
         if isinstance(value.get(name), list):
             return list(value[name])
-        if name == "post" and isinstance(value.get(name), dict):
+        if name in ("post", "illust") and isinstance(value.get(name), dict):
             return [value[name]]
     return [] if "id" not in value and any(name in value for name in _ANSWERS) else [value]
 

@@ -61,6 +61,8 @@ def match(
     for number, entry in enumerate(entries):
         name = _plain(entry.name)
         picture = owners.get(name) or owners.get(_plain(str(metadata.parent.absolute() / name)))
+        if picture is None and (path := PureWindowsPath(name)).root:  # the folder was elsewhere when the file was made
+            picture = owners.get(path.name) or owners.get(path.stem)
         reason, detail = "bad_metadata", entry.problem
         if not entry.problem:
             reason, detail = "missing_picture", f"no picture is called {entry.name}"
