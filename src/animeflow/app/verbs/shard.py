@@ -97,7 +97,8 @@ def _foresee(config: dict[str, Any], posts: list[Any], plan: Any) -> None:
 
 def _chosen(chosen: Any) -> str:
     left_out = ", ".join(f"{name} {fates['dropped']:,}" for name, fates in chosen.counts.items() if fates["dropped"])
-    return f"{chosen.total:,} pictures = {len(chosen):,} in + {chosen.total - len(chosen):,} out{f' ({left_out})' if left_out else ''}"
+    listed = f" ({left_out})" if left_out else ""
+    return f"{chosen.total:,} pictures = {len(chosen):,} in + {chosen.total - len(chosen):,} out{listed}"
 
 
 def _recorded(config: dict[str, Any]) -> dict[str, Any]:
