@@ -91,6 +91,18 @@ def test_a_page_number_and_a_slanted_gutter():
     assert len(found) == 2 and all(max(overlap(box, each) for each in found) >= 0.97 for box in truth)
 
 
+def test_somebody_leaning_out_of_a_frame_keeps_the_panel():
+    canvas = np.full((H, W, 3), 255, np.uint8)
+    for y in (20, 460):
+        cv2.rectangle(canvas, (20, y), (619, y + 419), (0, 0, 0), 4)
+    canvas[872:890, 250:500] = 255  # the frame is open below
+    cv2.ellipse(canvas, (420, 700), (90, 170), 0, 0, 360, (90, 120, 200), -1)
+    found = find_panels(canvas)
+    assert len(found) == 2 and all(
+        max(overlap(box, each) for each in found) >= 0.97 for box in ((18, 18, 604, 424), (18, 458, 604, 424))
+    )
+
+
 def test_panels_come_in_the_order_of_reading():
     canvas = clipped(page(GRID), GRID, 255)
     assert [box[:2] for box in find_panels(canvas)] == [box[:2] for box in GRID]
@@ -98,7 +110,7 @@ def test_panels_come_in_the_order_of_reading():
     assert [box[:2] for box in find_panels(canvas, right_to_left=True)] == [box[:2] for box in order]
 
 
-@pytest.mark.parametrize("kind", ["illustration", "white", "one panel", "figure"])
+@pytest.mark.parametrize("kind", ["illustration", "white", "one panel", "figure", "sticker"])
 def test_what_is_no_page_stays_whole(kind):
     canvas = np.full((H, W, 3), 255, np.uint8)
     if kind == "illustration":
@@ -108,6 +120,10 @@ def test_what_is_no_page_stays_whole(kind):
     elif kind == "figure":
         cv2.ellipse(canvas, (320, 450), (120, 300), 0, 0, 360, (40, 60, 90), -1)
         cv2.circle(canvas, (80, 80), 40, (200, 0, 0), -1)
+    elif kind == "sticker":  # two figures and a word
+        for x in (160, 480):
+            cv2.ellipse(canvas, (x, 560), (120, 300), 0, 0, 360, (40, 60, 90), -1)
+        cv2.putText(canvas, "HELLO!", (60, 190), cv2.FONT_HERSHEY_SIMPLEX, 5, (200, 0, 0), 40)
     assert find_panels(canvas) == [] and panels_of_page(encode_png(canvas)) == []
 
 

@@ -18,6 +18,8 @@ TOLERANCE = 16
 MIN_SHARE = 0.015  # of the page, for a panel
 MIN_SIDE_SHARE = 0.08  # of the page's side
 MIN_COVER = 0.4  # of the page that its panels cover, for the page to be one
+MIN_FILL = 0.82  # of its box that a panel fills, slanted ones too; a figure or a word on blank paper fills less
+SIDE_DEPTH, MIN_SIDE_LINE = 0.03, 0.85  # of the side, where a frame may wobble, and how much of it has a line
 MAX_PANELS = 40
 MIN_GUTTER, MIN_GUTTER_SHARE = (
     3,
@@ -47,21 +49,31 @@ def find_panels(page_HW3: Pixels, *, right_to_left: bool = False) -> list[Box]:
 
 def _panels(page_HW3: Pixels, paper: int) -> list[Box]:
     height, width = page_HW3.shape[:2]
-    ground = np.abs(page_HW3.astype(np.int16) - paper).max(axis=2) <= TOLERANCE
+    low, high = max(0, paper - TOLERANCE), min(255, paper + TOLERANCE)
+    ground = cv2.inRange(page_HW3, (low, low, low), (high, high, high)) > 0
     gutter = _gutter(ground)
     if gutter is None:
         return []
-    number, _, stats, _ = cv2.connectedComponentsWithStats((~gutter).astype(np.uint8), connectivity=8)
-    boxes = [tuple(int(value) for value in stats[at, :4]) for at in range(1, number)]
-    kept = [
-        (x, y, w, h) for x, y, w, h in boxes
-        if w * h >= MIN_SHARE * width * height and w >= MIN_SIDE_SHARE * width and h >= MIN_SIDE_SHARE * height
-    ]  # fmt: skip
+    number, labels, stats, _ = cv2.connectedComponentsWithStats((~gutter).astype(np.uint8), connectivity=8)
+    kept: list[Box] = []
+    for at in range(1, number):
+        x, y, w, h, area = (int(value) for value in stats[at])
+        large = w * h >= MIN_SHARE * width * height and w >= MIN_SIDE_SHARE * width and h >= MIN_SIDE_SHARE * height
+        if large and (area >= MIN_FILL * w * h or _framed(labels[y : y + h, x : x + w] == at)):
+            kept.append((x, y, w, h))
     kept = [box for box in kept if not any(_inside(box, other) for other in kept if other != box)]
     covered = sum(w * h for _, _, w, h in kept)
     if not 2 <= len(kept) <= MAX_PANELS or covered < MIN_COVER * width * height:
         return []
     return kept
+
+
+def _framed(panel_HW: np.ndarray) -> bool:
+    """Whether three of four sides have a line along nearly all of them: paper may come in where somebody leans out of a frame."""
+    depth = max(2, round(SIDE_DEPTH * min(panel_HW.shape)))
+    top, bottom = panel_HW[:depth].any(axis=0).mean(), panel_HW[-depth:].any(axis=0).mean()
+    left, right = panel_HW[:, :depth].any(axis=1).mean(), panel_HW[:, -depth:].any(axis=1).mean()
+    return bool(sorted((top, bottom, left, right))[1] >= MIN_SIDE_LINE)
 
 
 def _gutter(ground_HW: np.ndarray) -> np.ndarray | None:
@@ -78,7 +90,9 @@ def _gutter(ground_HW: np.ndarray) -> np.ndarray | None:
     outside = np.unique(edges[edges > 0])
     if number < 2 or not len(outside):
         return None
-    return np.isin(labels, outside)
+    connected = np.zeros(number, bool)
+    connected[outside] = True
+    return connected[labels]
 
 
 def _inside(box: Box, other: Box) -> bool:
