@@ -24,7 +24,12 @@ from animeflow.text.tags import to_words
 NAMES = ("1girl", "smile", "cat_ears", "animal_ears", "hatsune_miku", "vocaloid", "highres")
 JA = {name: [f"和{index}"] for index, name in enumerate(NAMES)}
 ES = {name: [f"es {name}"] for name in NAMES} | {"kei": ["no"], "score_7": ["no"], "masterpiece": ["no"]}
-PARENTS = {"cat_ears": ["animal_ears"], "white_cat_ears": ["cat_ears"], "hatsune_miku_(append)": ["hatsune_miku"]}
+PARENTS = {
+    "cat_ears": ["animal_ears"],
+    "white_cat_ears": ["cat_ears"],
+    "hatsune_miku_(append)": ["hatsune_miku"],
+    "kei": ["1girl"],
+}
 BOOK = wordbook(
     translations={"ja": JA, "es": ES}, aliases={"smile": ["smiling", "smiles"], "kei": ["k"]}, parents=PARENTS
 )
@@ -145,6 +150,11 @@ def test_what_is_implied_is_kept_dropped_or_added():
     assert text(implied="drop", protected=("general",)) == text()
     facts = {"tags": {"general": ["smile", "white_cat_ears"], "character": ["hatsune_miku_(append)"]}}
     assert text(implied="add") == ("hatsune miku (append), hatsune miku, smile, white cat ears, animal ears, cat ears")
+
+
+def test_an_artist_implies_nothing():
+    facts = {"tags": {"general": ["smile"], "artist": ["kei"]}}
+    assert render(facts, policy(implied="add"), random.Random(0)).text == "kei, smile"
 
 
 def test_an_implied_tag_is_dropped_as_often_as_asked():

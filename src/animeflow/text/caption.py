@@ -69,7 +69,8 @@ def pieces(
     """What `render` gives, and the parts that its text consists of."""
     kind = draw(policy.kinds, rng)
     language = draw(policy.languages, rng)
-    tags = _draw_tags(facts, policy, rng)
+    by_word = _draw_tags(facts, policy, rng)
+    tags = [(section, word) for word, (section, _) in by_word.items()]
     # An escaped parenthesis is a mark for the prompt of a picture, and what the text towers see there is the parenthesis alone.
     sentences = {k: unescape(v).strip() for k, v in (facts.get("captions") or {}).items() if v and v.strip()}
     found = language if language in sentences else "en"
@@ -85,9 +86,9 @@ def pieces(
     elif "tags" not in kind or not tags:
         kind = "sentence"
     told: Counter[str] = Counter()
-    if kind != "sentence":
-        tags, told = worded(tags, found if sentence else language, policy, rng)
-        if not sentence and policy.asks_words:
+    if kind != "sentence" and policy.asks_words:
+        tags, told = worded(by_word.values(), found if sentence else language, policy, rng)
+        if not sentence:
             found, wished = _language_of_tags(language, wished, told)
     if policy.fit and fits is not None:
         kept = _shortened(tags, lambda tags: fits(_text(_parts(concept, kind, tags, sentence, policy))), policy)
@@ -124,7 +125,8 @@ def count(captions: Iterable[Caption]) -> dict[str, Counter[str]]:
     return told | {name: +found for name, found in (("tags", tags), ("missing_translations", missing)) if +found}
 
 
-def _draw_tags(facts: Mapping[str, Any], policy: CaptionPolicy, rng: random.Random) -> list[Tag]:
+def _draw_tags(facts: Mapping[str, Any], policy: CaptionPolicy, rng: random.Random) -> dict[str, Tag]:
+    """The tags that are written, in order: word -> section and name."""
     found = sections(facts, policy)
     if policy.official_style and found.get("artist") and _is_official(facts) and rng.random() < policy.official_style:
         found["artist"] = []
@@ -146,7 +148,7 @@ def _draw_tags(facts: Mapping[str, Any], policy: CaptionPolicy, rng: random.Rand
     for section, name in kept + [tag for pool in pools for tag in pool]:
         if word := canonical(section, name, policy):
             by_word.setdefault(word, (section, name))
-    return list(by_word.values())
+    return by_word
 
 
 def _is_dropped(tag: Tag, implied: set[str], policy: CaptionPolicy, rng: random.Random) -> bool:

@@ -208,9 +208,10 @@ class CaptionPolicy:
         """The probability that a tag is left out."""
         if section in self.protected:
             return 0.0
-        fitting = [pattern for pattern in self.tag_dropout_of if _pattern((pattern,)).fullmatch(name)]
-        if fitting:
-            return self.tag_dropout_of[max(fitting, key=lambda pattern: (len(pattern), pattern))]
+        if self.tag_dropout_of:
+            fitting = [pattern for pattern in self.tag_dropout_of if _pattern((pattern,)).fullmatch(name)]
+            if fitting:
+                return self.tag_dropout_of[max(fitting, key=lambda pattern: (len(pattern), pattern))]
         return self.section_dropout.get(section, self.tag_dropout)
 
     def period_of(self, year: int) -> str | None:

@@ -29,10 +29,8 @@ def worded(
     tags: Iterable[Tag], language: str, policy: CaptionPolicy, rng: random.Random
 ) -> tuple[list[Tag], Counter[str]]:
     """Every tag as it is written in a caption of `language`; and how many were translated, and how many of each language
-    had no word (`untranslated ja`). A policy without options of words draws nothing."""
-    tags, told = list(tags), Counter[str]()
-    if not policy.asks_words:
-        return [(section, canonical(section, name, policy)) for section, name in tags], told
+    had no word (`untranslated ja`)."""
+    told = Counter[str]()
     mixed = policy.mixed > 0 and rng.random() < policy.mixed
     if mixed:
         told["mixed"] = 1
