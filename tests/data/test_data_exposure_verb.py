@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 from data_toys import PLAN, ToyCodec, ToyTower, make_posts
 
+from animeflow.app import outlook
+from animeflow.app.check import check_values
 from animeflow.app.compose import compose
 from animeflow.app.exposure import exposure
-from animeflow.app.verbs.plan import figures
 from animeflow.app.wiring import loader
 from animeflow.core.errors import ConfigError
 from animeflow.data.assemble import Assembler
@@ -60,9 +62,14 @@ def words(home: Path, *more: str) -> list[str]:
     return ["experiment=toonworld_smoke", f"set={home}", *load, *more]
 
 
+@lru_cache
+def composed(home: Path, *more: str):
+    return compose(words(home, *more))
+
+
 def steps(home: Path, *more: str, rank: int = 0, world: int = 1):
     assemble = Assembler(CacheIndex(home / "cache" / "sd35"), ToyTower(), seed=0)
-    return loader(compose(words(home, *more)), assemble, codec="codec-1", rank=rank, world=world, pin=False)
+    return loader(composed(home, *more), assemble, codec="codec-1", rank=rank, world=world, pin=False)
 
 
 def facts_of(home: Path) -> dict[int, dict]:
@@ -77,7 +84,8 @@ def expected(facts: dict) -> str:
 
 
 def test_the_plan_tells_components_and_bounds_before_there_is_a_cache(home):
-    told = figures(compose(words(home, MIXTURE, "train.images=360")))["exposure"]
+    config = compose(words(home, MIXTURE, "train.images=360"))
+    told = outlook.told(config, exposure(config))
     kinds = Counter(expected(facts) for facts in facts_of(home).values())
     assert list(told["how often"]) == ["component", "drawn", "solid", "others"]
     shared = kinds["drawn"] + kinds["solid"]
@@ -107,7 +115,9 @@ def test_nothing_asked_is_told_as_it_always_was(home):
 )
 def test_a_wrong_name_is_told_by_the_plan(home, word, says):
     with pytest.raises(ConfigError, match=says):
-        figures(compose(words(home, word)))
+        config = compose(words(home, word))
+        check_values(config)  # what `plan` does first
+        exposure(config)
 
 
 def test_cache_and_shards_tell_alike(cached):

@@ -33,7 +33,7 @@ def outlook(config: Config, fam: Any, *, measure: bool = False) -> Sections:
     return {
         "memory of one process, estimated": _memory(config, learner, found, machines),
         "time and money, estimated": _time(config, fam, shown, machines, measure=measure),
-        "exposure": _exposure(config, shown),
+        "exposure": told(config, shown),
     }
 
 
@@ -199,7 +199,8 @@ def _shares(config: Config, shown: Exposure | str) -> Mapping[Bucket, float]:
     return {max(buckets, key=lambda bucket: (bucket.pixels, -abs(bucket.log_aspect))): 1.0}
 
 
-def _exposure(config: Config, shown: Exposure | str) -> dict[str, Any]:
+def told(config: Config, shown: Exposure | str) -> dict[str, Any]:
+    """The section `exposure`."""
     if isinstance(shown, str):
         return {"not known yet": shown}
     images, batch = train_settings(config).images, config["data"]["loader"]["batch"]
