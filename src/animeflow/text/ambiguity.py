@@ -102,7 +102,7 @@ class Finder:
             if own and {word.tag for word in others} - own:
                 found[3] |= own | {word.tag for word in others}
         found[4] |= {word.tag for word in others if self._is_plain(word)}
-        sharing = characters | {name for word in others for name in self._others_of(word)}
+        sharing = characters | self._bearers_besides(characters, others)
         if len(sharing) > 1:
             found[5] |= sharing
         yield from (Ambiguous(text, n, tuple(sorted(tags)), reviewed) for n, tags in sorted(found.items()) if tags)
@@ -115,12 +115,14 @@ class Finder:
             return True
         return word.kind in SHORT and word.text in self._plain
 
-    def _others_of(self, word: Word) -> set[str]:
-        """Characters who bear the one word that is a short name of this one; other forms of herself are not others."""
-        if word.category != "character" or word.kind not in SHORT or " " in word.text:
+    def _bearers_besides(self, characters: set[str], words: list[Word]) -> set[str]:
+        """Characters who bear the one word that is a short name of these; other forms of these are not others."""
+        if not any(word.category == "character" and word.kind in SHORT for word in words) or " " in words[0].text:
             return set()
-        own = set(_base_name(word.tag.replace("_", " ")))
-        return {name.replace(" ", "_") for name in self._bearers.get(word.text, ()) if not own <= set(_base_name(name))}
+        own = [set(_base_name(name.replace("_", " "))) for name in characters]
+        bearers = self._bearers.get(words[0].text, ())
+        others = (name for name in bearers if not any(each <= set(_base_name(name)) for each in own))
+        return {name.replace(" ", "_") for name in others}
 
 
 def _across(meanings: list[Word]) -> set[str]:

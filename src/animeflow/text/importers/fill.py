@@ -10,15 +10,17 @@ from ..script import normal, written
 from .record import LISTED_ALIAS, Implies, Surface, Tag
 
 NO_TAG = "of a tag that is in no list"
-_UPSERT = """
+_BETTER = "(excluded.confidence, surface.written, surface.kind) > (surface.confidence, excluded.written, excluded.kind)"
+# The surer source counts; of equally sure ones the first in the alphabet, so that the order of files is nothing.
+_UPSERT = f"""
 INSERT INTO surface(tag_id, lang, text, written, kind, source, confidence, reviewed) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT(text, tag_id, lang) DO UPDATE SET
-    written = CASE WHEN excluded.confidence > confidence THEN excluded.written ELSE written END,
-    kind = CASE WHEN excluded.confidence > confidence THEN excluded.kind ELSE kind END,
-    source = CASE WHEN excluded.confidence > confidence THEN excluded.source ELSE source END,
+    written = CASE WHEN {_BETTER} THEN excluded.written ELSE written END,
+    kind = CASE WHEN {_BETTER} THEN excluded.kind ELSE kind END,
+    source = CASE WHEN {_BETTER} THEN excluded.source ELSE source END,
     confidence = MAX(confidence, excluded.confidence),
     reviewed = CASE WHEN excluded.reviewed <> 0 THEN excluded.reviewed ELSE reviewed END
-WHERE kind <> 'canonical' AND (excluded.confidence > confidence OR excluded.reviewed NOT IN (0, reviewed))"""
+WHERE kind <> 'canonical' AND ({_BETTER} OR excluded.reviewed NOT IN (0, reviewed))"""
 
 
 class Filler:

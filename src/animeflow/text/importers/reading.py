@@ -93,7 +93,7 @@ def _json(path: Path) -> tuple[str, Iterator[Row], str | None]:
 def _table(path: Path, text: str) -> tuple[str, Iterator[Row], None]:
     lines = text.splitlines()
     start = lines[:2000]
-    if sum("=" in line for line in start) > 0.9 * len(start) and not any("," in line.split("=")[0] for line in start):
+    if sum("=" in line for line in start) > 0.5 * len(start) and not any("," in line.split("=")[0] for line in start):
         return "tag=translation", listed.translated(listed.assigned(lines), path), None
     tab = "\t" in lines[0] and "," not in lines[0]
     rows = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tab else ","))
@@ -102,7 +102,7 @@ def _table(path: Path, text: str) -> tuple[str, Iterator[Row], None]:
         return "table of one's own", free.rows(_named(names, row) for row in rows[1:] if any(row)), None
     if listed.is_tag_list(rows):
         return "list of tags with aliases", listed.tags(rows), None
-    if sum(len(row) in (2, 3) for row in rows) >= 0.9 * len(rows):
+    if sum(len(row) in (2, 3) for row in rows) > 0.5 * len(rows):
         return "tags with translations", listed.translated(rows, path), None
     raise DataError("this is of no kind that is known", where=str(path), do=f"known: {KNOWN}")
 
