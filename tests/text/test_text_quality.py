@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from animeflow.core.errors import ConfigError
 from animeflow.text.caption import CaptionPolicy, render
 from animeflow.text.quality import ALL, SCORES, WORDS, Bounds, groups_of
 
@@ -122,6 +123,11 @@ def test_bounds_are_a_part_of_the_address_only_where_they_are_used():
     scored = [CaptionPolicy(quality="score", bounds=bounds).facts() for bounds in (None, one, other)]
     assert len({str(facts) for facts in scored}) == 3 and scored[1]["bounds"] == one.identity
     assert json.loads(json.dumps(scored)) == scored
+
+
+def test_labels_need_their_section():
+    with pytest.raises(ConfigError, match="stand in no section"):
+        CaptionPolicy(quality="score", order=("count", "general"))
 
 
 def test_a_label_that_begins_at_one_is_out():

@@ -127,6 +127,10 @@ class CaptionPolicy:
                 )
         _known([self.solo], ("count", "general"), "solo")
         _known([self.quality], QUALITIES, "quality")
+        if self.quality == "score" and "quality" not in self.sections:
+            raise ConfigError(
+                "labels of quality stand in no section", where=f"{WHERE}.order", do="write quality into it"
+            )
         if len(set(self.sections)) < len(self.sections):
             raise ConfigError(f"a section is named twice in {list(self.order)}", where=f"{WHERE}.order")
         for name, weights in (("kinds", self.kinds), ("languages", self.languages)):

@@ -154,7 +154,11 @@ def _figures(drawn: Sequence[Any], pictures: int) -> Iterator[str]:
 
     told = count(drawn)
     yield f"{len(drawn):,} captions of {pictures:,} pictures, {len({caption.text for caption in drawn}):,} of them different"
-    for name, label in (("kinds", "kinds"), ("languages", "languages"), ("missing_languages", "had no words in")):
+    for name, label in (
+        ("kinds", "kinds"),
+        ("languages", "languages"),
+        ("missing_languages", "no sentence or translation in"),
+    ):
         if told[name]:
             yield f"  {label}: {_shares(told[name], len(drawn))}"
     if "tags" in told:
