@@ -75,6 +75,10 @@ def encode(config: dict[str, Any], *, dry_run: bool = False, fam: Any = None) ->
     )
     if report.masks_encoded or report.masks_reused:
         log.info("cache: %s masks encoded, %s found", f"{report.masks_encoded:,}", f"{report.masks_reused:,}")
+    if shortened := report.captions.get("tags", {}).get("shortened"):
+        log.info("%s tags were left out so that captions fit", f"{shortened:,}")
+    for language, count in report.captions.get("missing_translations", {}).items():
+        log.warning("%s tags have no word in '%s' and stay as they are", f"{count:,}", language)
     for encoder, count in report.truncated.items():
         if count:
             log.warning("%s captions are longer than %s takes and lose their end", f"{count:,}", encoder)
