@@ -232,9 +232,9 @@ def told(config: Config, shown: Exposure | str) -> dict[str, Any]:
 
 
 def _components(lines: Sequence[Line]) -> dict[str, str]:
-    """A row per component: what was asked, and what the first epoch makes of it."""
-    head = {"component": f"{'pictures':>10}{'share asked':>13}{'realised':>10}{'visits in an epoch':>20}"}
+    """A row per component: share that was asked, what the first epoch makes of it, visits of a picture in an epoch."""
+    head = {"component": f"{'pictures':>10}{'asked':>8}{'realised':>10}{'visits':>9}"}
     return head | {
-        line.name: f"{line.pictures:>10,}{line.asked:>13.2%}{line.realised:>10.2%}{f'{line.least} to {line.most}':>20}"
+        line.name: f"{line.pictures:>10,}{line.asked:>8.2%}{line.realised:>10.2%}{f'{line.least} to {line.most}':>9}"
         for line in lines
     }
