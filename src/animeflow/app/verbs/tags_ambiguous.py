@@ -1,4 +1,4 @@
-"""List words that mean several tags, by class, as a table that a person can mark and hand to `tags build`."""
+"""List words that mean several tags, by class, those of the most frequent tags first: what a person should look at."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ def run(overrides: Sequence[str] = (), *, database: str, json: bool = False) -> 
     from ...text.ambiguity import CLASSES
     from ...text.database import TagDatabase
 
-    found = list(TagDatabase.open(database).ambiguities())
+    known = TagDatabase.open(database)
+    counts = {name: count or 0 for name, _, count in known.names()}
+    found = sorted(
+        known.ambiguities(), key=lambda each: (each[1], -max(counts.get(name, 0) for name in each[2]), each[0])
+    )
     if json:
         rows = [{"word": word, "class": n, "tags": tags, "reviewed": reviewed} for word, n, tags, reviewed in found]
         click.echo(jsons.dumps(rows, indent=1, ensure_ascii=False))
