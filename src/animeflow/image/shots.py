@@ -8,7 +8,7 @@ which is a mixture of what is before and after. The best frame is the sharpest o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -35,9 +35,17 @@ ALIKE = 0.8  # correlation of a picture with itself, dimmed
 EMPTY = 6 / 255  # standard deviation of a frame with nothing on it
 EDGE = 2  # frames next to a cut, which a change of frame rate may have mixed
 SHARP_W = 512
+BARS_EVERY = 5  # frames, of which one is looked at for bars
 NEAR_MEAN, NEAR_SHARE = 2.5 / 255, 0.004  # two frames that are one picture
 RECENT = 500  # best frames that a new one is held against
 Small = NDArray[np.float32]  # [36, 64, 3], 0..1
+
+
+Advance = Callable[[int], None]
+
+
+def _nothing(frames: int) -> None:
+    """Nobody watches."""
 
 
 class UnreadableVideo(DataError):
@@ -188,8 +196,10 @@ def sharpness(frame_HW3: Pixels) -> float:
     return float(cv2.Laplacian(grey, cv2.CV_32F).var())
 
 
-def best_frames(path: Path, *, max_frames: int, max_shots: int, limits: Limits | None = None) -> Iterator[Best]:
-    """The best frame of every shot of a video, read twice: to find them, and to fetch them.
+def best_frames(
+    path: Path, *, max_frames: int, max_shots: int, limits: Limits | None = None, advance: Advance = _nothing
+) -> Iterator[Best]:
+    """The best frame of every shot of a video, read twice: to find them, and to fetch them. `advance` is told of every frame read.
 
     Raises:
         UnreadableVideo: it cannot be opened, has no frame, changes its size, or is longer than the bounds.
@@ -200,9 +210,11 @@ def best_frames(path: Path, *, max_frames: int, max_shots: int, limits: Limits |
         if number >= max_frames:
             raise UnreadableVideo(f"it has over {max_frames:,} frames", do="cut the video into parts")
         rate = each
+        advance(1)
         finder.see(frame)
         box = box or Letterbox(*frame.shape[:2])
-        box.see(frame)
+        if number % BARS_EVERY == 0:
+            box.see(frame)
     shots = finder.shots()
     if box is None:
         raise UnreadableVideo(
@@ -210,14 +222,17 @@ def best_frames(path: Path, *, max_frames: int, max_shots: int, limits: Limits |
         )
     if len(shots) > max_shots:
         raise UnreadableVideo(f"it has over {max_shots:,} shots", do="cut the video into parts")
-    yield from _fetched(path, shots, box.crop(), rate, limits or Limits())
+    yield from _fetched(path, shots, box.crop(), rate, limits or Limits(), advance)
 
 
-def _fetched(path: Path, shots: list[Shot], crop: Crop, rate: float, limits: Limits) -> Iterator[Best]:
+def _fetched(
+    path: Path, shots: list[Shot], crop: Crop, rate: float, limits: Limits, advance: Advance
+) -> Iterator[Best]:
     wanted = {shot.best: (number, shot) for number, shot in enumerate(shots, 1)}
     top, bottom, left, right = crop
     recent: deque[tuple[int, Small]] = deque(maxlen=RECENT)
     for at, (frame, _) in enumerate(frames_of(path, limits)):
+        advance(1)
         if at not in wanted:
             continue
         number, shot = wanted[at]
@@ -253,6 +268,14 @@ def frames_of(path: Path, limits: Limits) -> Iterator[tuple[Pixels, float]]:
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), rate if np.isfinite(rate) else 0.0
     finally:
         video.release()
+
+
+def num_frames(path: Path) -> int | None:
+    """What the file says of its length; None where it does not say. Good for a progress bar and for nothing else."""
+    video = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
+    said = video.get(cv2.CAP_PROP_FRAME_COUNT) if video.isOpened() else 0.0
+    video.release()
+    return int(said) if 0 < said < 1e9 else None
 
 
 def _window() -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ from .plain_pickle import loads
 from .streams import Chain, Window
 
 HEADER_BYTES = 64
-OPCODES_A_MEMBER = 40  # the archiver's own index has about ten
+OPCODES_A_MEMBER = 16  # the archiver's own index has about ten
 _V3 = re.compile(rb"RPA-3\.0 ([0-9a-fA-F]{16}) ([0-9a-fA-F]{8})[\r\n ]")
 _V2 = re.compile(rb"RPA-2\.0 ([0-9a-fA-F]{16})[\r\n ]")
 Segment = tuple[int, int, bytes]  # offset, length, first bytes

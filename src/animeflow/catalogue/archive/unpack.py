@@ -25,6 +25,7 @@ from .reader import is_archive
 from .sprites import add_sprites
 from .streams import read_up_to
 from .tars import RECORD
+from .video import VideoArchive
 
 ROWS, REFUSED = "unpacked.jsonl", "refused.jsonl"
 MAX_LISTED = 10_000  # of one archive's refused members
@@ -87,6 +88,8 @@ class Unpacking:
     ) -> None:  # fmt: skip
         self.archive, self.into, self.caps = archive, into, caps
         self.panels, self.dry_run, self.advance = panels, dry_run, advance or (lambda number: None)
+        if isinstance(archive, VideoArchive):  # frames go by long before the first member is there
+            archive.advance, self.advance = self.advance, archive.advance
         self.report = UnpackReport(archive.path.name, archive.kind)
         self.digest = sha256_file(archive.path)
         self.old = list(read_rows(into / ROWS))

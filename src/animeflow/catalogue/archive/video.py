@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from ...image.shots import UnreadableVideo, best_frames
+from ...image.shots import UnreadableVideo, best_frames, num_frames
 from .caps import BrokenArchive, Caps
 from .member import Member
 
@@ -25,17 +25,24 @@ def is_video(start: bytes) -> bool:
 
 
 class VideoArchive:
-    """The best frame of every shot, as `shot_0001.png`, with its place in the video among its facts."""
+    """The best frame of every shot, as `shot_0001.png`, with its place in the video among its facts.
+
+    `count` is of frames, and `advance` told of them.
+    """
 
     kind = "video"
 
     def __init__(self, path: Path, caps: Caps) -> None:
         self.path, self.caps = path, caps
-        self.count: int | None = None
+        frames = num_frames(path)
+        self.count = None if frames is None else 2 * frames  # it is read twice
+        self.advance: Callable[[int], None] = lambda frames: None
 
     def __iter__(self) -> Iterator[Member]:
         try:
-            for best in best_frames(self.path, max_frames=self.caps.max_frames, max_shots=self.caps.max_shots):
+            for best in best_frames(
+                self.path, max_frames=self.caps.max_frames, max_shots=self.caps.max_shots, advance=self.advance
+            ):
                 shot = best.shot
                 name = f"shot_{best.number:04d}.png"
                 if best.like is not None:
