@@ -9,6 +9,7 @@ from ..picture import Limits, Picture
 from . import containers, exif, jpeg, png, statements, stealth, words
 from .places import BROKEN, Places
 from .sign import GRADES, KINDS, SAYS, Sign
+from .tiled import tiled
 
 VERSION = 1
 """Raise it when the same file would give other signs or measures: unchanged files are then screened again."""
@@ -92,5 +93,5 @@ def _hidden(data: bytes, picture: Picture, places: Places) -> list[Sign]:
 
 
 def measures(picture: Picture) -> tuple[tuple[str, float], ...]:
-    """What can be measured of visible watermarks, as (name, value)."""
-    return ()
+    """What can be measured of visible watermarks, as (name, value from 0 to 1). A queue for people, never a verdict."""
+    return (("tiled", tiled(picture.pixels)),)
