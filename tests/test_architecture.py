@@ -41,7 +41,7 @@ DOORS = {  # foreign library -> the rooms, or the one module, that may import it
     "cv2": {"image", "toonworld"},
     "PIL": {"image", "sample"},
     "diffusers": {"model", "export"},
-    "transformers": {"model", "export"},
+    "transformers": {"model", "export", "annotate"},
     "peft": {"model", "export", "learn"},
     "tokenizers": {"model", "export"},
     "wandb": {"train/tracker.py"},
