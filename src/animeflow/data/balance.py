@@ -87,7 +87,8 @@ def _count(rarest: np.ndarray, rows: np.ndarray, groups: np.ndarray) -> None:
     """Lower `rarest` to the sizes of the groups that rows are in. A tag written twice counts once."""
     if len(rows):
         number = int(groups.max()) + 1
-        rows, groups = np.divmod(np.unique(rows.astype(np.int64) * number + groups), number)
+        pairs = np.sort(rows.astype(np.int64) * number + groups)
+        rows, groups = np.divmod(pairs[np.diff(pairs, prepend=-1) > 0], number)
         np.minimum.at(rarest, rows, np.bincount(groups)[groups])
 
 
