@@ -156,7 +156,7 @@ def test_a_zip_cannot_name_its_bytes_twice(tmp_path):
 
 @pytest.mark.parametrize("kind", ["zip", "gz", "bz2", "xz"])
 def test_bombs_stop_as_they_go_off(tmp_path, kind):
-    path, size = tmp_path / "a", 60 << 20
+    path, size = tmp_path / "a", 24 << 20
     if kind == "zip":
         write_zip(path, {"bomb.png": bytes(size), "good.png": b"good"})
     else:
@@ -254,7 +254,7 @@ def test_flipped_bits_never_give_wrong_bytes_of_a_zip_and_never_crash(tmp_path, 
     whole, draw = tmp_path / f"a.{suffix}", random.Random(5)
     write_zip(whole, content) if suffix == "zip" else write_tar(whole, content, mode="w:gz" if suffix == "tgz" else "w")
     data, path = whole.read_bytes(), tmp_path / f"b.{suffix}"
-    for _ in range(200):
+    for _ in range(120):
         broken = bytearray(data)
         for _ in range(draw.randrange(1, 4)):
             broken[draw.randrange(len(broken))] ^= 1 << draw.randrange(8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -61,7 +62,8 @@ def shot(number: int) -> list[np.ndarray]:
     return [blurred(figure(scene, i), abs(i - length // 2) * 0.35) for i in range(length)]
 
 
-def clip(numbers: list[int], *, dissolve_after: int | None = None) -> tuple[list[np.ndarray], list[int]]:
+@cache
+def clip(numbers: tuple[int, ...], *, dissolve_after: int | None = None) -> tuple[list[np.ndarray], list[int]]:
     """Frames, and where shots begin. One dissolve of 12 frames may follow one shot; it counts as its middle."""
     frames: list[np.ndarray] = []
     cuts: list[int] = []
@@ -93,7 +95,7 @@ def f1(found: list[int], truth: list[int], *, within: int = 0) -> float:
 
 @pytest.mark.parametrize("codec", ["MJPG", "FFV1", "mp4v"])
 def test_twenty_shots_of_a_clip(tmp_path, codec):
-    frames, cuts = clip(list(range(20)), dissolve_after=15)
+    frames, cuts = clip(tuple(range(20)), dissolve_after=15)
     path = write(tmp_path / ("a.mp4" if codec == "mp4v" else "a.avi"), frames, codec, bar=BAR)
     found = list(best_frames(path, **LIMITS))
     assert f1([best.shot.first for best in found][1:], cuts, within=3) >= 0.98
@@ -112,7 +114,7 @@ def test_twenty_shots_of_a_clip(tmp_path, codec):
 
 
 def test_the_sharpest_frame_is_taken(tmp_path):
-    numbers = [0, 1, 2, 4, 6]
+    numbers = (0, 1, 2, 4, 6)
     frames, cuts = clip(numbers)
     found: list[Best] = list(best_frames(write(tmp_path / "a.avi", frames, "FFV1"), **LIMITS))
     middles = [first + len(shot(number)) // 2 for first, number in zip([0, *cuts], numbers, strict=True)]
@@ -120,7 +122,7 @@ def test_the_sharpest_frame_is_taken(tmp_path):
 
 
 def test_a_shot_that_comes_back_gives_no_second_picture(tmp_path):
-    frames, _ = clip([0, 1, 0, 2, 1])
+    frames, _ = clip((0, 1, 0, 2, 1))
     found = list(best_frames(write(tmp_path / "a.avi", frames, "MJPG"), **LIMITS))
     assert [best.like for best in found] == [None, None, 1, None, 2]
     assert [bool(best.png) for best in found] == [True, True, False, True, False]
@@ -152,7 +154,7 @@ def test_a_mixture_is_known_and_a_pan_and_a_dimming_are_none():
 
 
 def test_bounds_and_unreadable_files(tmp_path):
-    frames, _ = clip([0, 1, 2])
+    frames, _ = clip((0, 1, 2))
     path = write(tmp_path / "a.avi", frames, "MJPG")
     with pytest.raises(UnreadableVideo, match="over 20 frames"):
         list(best_frames(path, max_frames=20, max_shots=10))

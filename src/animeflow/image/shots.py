@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -278,6 +279,7 @@ def num_frames(path: Path) -> int | None:
     return int(said) if 0 < said < 1e9 else None
 
 
+@cache
 def _window() -> NDArray[np.float32]:
     return cv2.createHanningWindow((SMALL_W, SMALL_H), cv2.CV_32F)
 
