@@ -174,6 +174,8 @@ from curate_rows import sha
 from animeflow.curate.decisions import DecisionLog
 from animeflow.curate.event import Decision
 log, number = DecisionLog({folder!r}), {start}
+print("ready", flush=True)
+sys.stdin.readline()
 while number < {end}:
     batch = [Decision(sha(number + i), "keep", "word " * 50) for i in range(5)]
     for event in log.append(batch, reviewer={name!r}):
@@ -184,13 +186,23 @@ while number < {end}:
 
 def writer(folder: Path, name: str, start: int, end: int = 10**9) -> subprocess.Popen[bytes]:
     code = WRITER.format(tests=str(Path(__file__).parent), folder=str(folder), name=name, start=start, end=end)
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def start(*processes: subprocess.Popen[bytes]) -> None:
+    """Let them write, all at once."""
+    assert all(process.stdout is not None and process.stdout.readline() == b"ready\n" for process in processes)
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
 
 
 def test_every_decision_that_was_confirmed_survives_a_kill(tmp_path: Path):
     confirmed: set[str] = set()
     for round_ in range(2):
         process = writer(tmp_path, "ana", round_ * 10**6)
+        start(process)
         assert process.stdout is not None
         for _ in range(random.Random(round_).randint(20, 60)):
             confirmed.add(process.stdout.readline().decode().strip())
@@ -206,6 +218,7 @@ def test_every_decision_that_was_confirmed_survives_a_kill(tmp_path: Path):
 
 def test_two_writers_take_turns(tmp_path: Path):
     writers = [writer(tmp_path, "ana", 0, 100), writer(tmp_path, "ben", 50, 150)]
+    start(*writers)
     told = [line for each in writers for line in each.communicate()[0].split()]
     log = DecisionLog(tmp_path)
     events = sorted(log.events(), key=lambda event: event.seq)

@@ -110,8 +110,12 @@ def test_slices_part_the_set_and_nothing_else(plain: Path):
     assert sorted(number for part in parts for number in numbers(part)) == whole and all(
         0 < len(part) < len(whole) for part in parts
     )
+    before = select(plain, query(("a", "drop", "width > 300"), **said)).counts
     for part in parts:
         check_sum(part, ALL)
+        assert all(part.counts[name] == before[name] for name in ("a", "cap.ai")), (
+            "it drops nothing that was out before"
+        )
 
 
 # caps -----------------------------------------------------------------------------------------------------------------
