@@ -272,7 +272,7 @@ def test_kohyas_metadata_names_pictures_by_stem_by_path_and_by_windows_path(tmp_
     entries = {
         "a": {"tags": "1girl, solo"}, str(root / "sub" / "b"): {"caption": "A girl."}, "sub\\c.webp.png": {"tags": "boy"},
         "same": {"tags": "x"}, "nobody": {"tags": "x"}, "a.png": {"tags": "again"}, "left": ["no", "object"],
-        "D:\\old\\place\\moved.png": {"tags": "kept"},
+        "D:\\old\\place\\moved.png": {"tags": "kept"}, "D:\\old\\same.png": {"tags": "of which?"},
     }  # fmt: skip
     (root / "meta_cap.json").write_text(json.dumps(entries))
     source = FolderSource(root, metadata=root / "meta_cap.json")
@@ -286,7 +286,7 @@ def test_kohyas_metadata_names_pictures_by_stem_by_path_and_by_windows_path(tmp_
     assert {name: c.reason for name, c in found.items() if c.reason} == {
         "x/same.png": "missing_metadata", "y/same.png": "missing_metadata", "left.png": "missing_metadata",
         "meta_cap.json entry 3": "ambiguous_name", "meta_cap.json entry 4": "missing_picture",
-        "meta_cap.json entry 5": "named_twice", "meta_cap.json entry 6": "bad_metadata",
+        "meta_cap.json entry 8": "missing_picture", "meta_cap.json entry 5": "named_twice", "meta_cap.json entry 6": "bad_metadata",
     }  # fmt: skip
     assert counted(tmp_path, source)["added"] == 4
     for content, says in (

@@ -236,6 +236,22 @@ def test_pictures_that_moved_from_one_tar_to_another_keep_their_posts(tmp_path):
     }
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_copy_beside_a_tar_takes_the_post_only_where_the_tar_no_longer_has_it(tmp_path, there):
+    root, folder = tmp_path / "tars", tmp_path / "folder"
+    make_tar(root / "0.tar", {"1.png": drawn(1)})
+    take(tmp_path, root)
+    (tmp_path / "set" / "seen.parquet").unlink()  # so that the tar is looked into
+    if not there:
+        make_tar(root / "0.tar", {"1.png": drawn(2)})
+    folder.mkdir()
+    (folder / "copy.png").write_bytes(drawn(1))
+    report = ingest(Catalogue(tmp_path / "set", root=tmp_path), FolderSource(folder), workers=0)
+    (post,) = Catalogue(tmp_path / "set", root=tmp_path).posts()
+    assert (report.rejected["duplicate_file"], report.known) == ((1, 0) if there else (0, 1))
+    assert post.path == ("tars/0.tar!1.png" if there else "folder/copy.png")
+
+
 def test_a_tar_that_is_not_what_its_index_says_is_refused_whole(tmp_path):
     root = tmp_path / "tars"
     for name in ("cut", "other", "bare", "broken", "good"):
