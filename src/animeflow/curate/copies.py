@@ -20,17 +20,6 @@ ABOUT_THE_FILE = (
 """Reasons to reject a file that say nothing of another file of the same drawing."""
 
 
-def members(uids: np.ndarray, groups: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """(row, group) of the pictures that are in groups and in the table."""
-    told, best = groups["uid"].to_numpy(), groups["best"].to_numpy()
-    order = np.argsort(told, kind="stable")
-    if not len(order):
-        return np.array([], np.int64), np.array([], np.int64)
-    places = np.minimum(np.searchsorted(told, uids, sorter=order), len(order) - 1)
-    rows = np.flatnonzero(told[order[places]] == uids)
-    return rows, best[order[places[rows]]]
-
-
 def not_best(
     rows: np.ndarray, groups: np.ndarray, uids: np.ndarray, pixels: np.ndarray, size: np.ndarray
 ) -> np.ndarray:

@@ -22,7 +22,7 @@ from ..core.errors import ConfigError, DataError
 from ..core.files import sha256
 from ..image.evidence.sign import SAYS
 from .cap import allowed, chosen
-from .copies import drawings_rejected, members, not_best
+from .copies import drawings_rejected, not_best
 from .query import Query
 from .slices import slices
 from .split import together
@@ -157,7 +157,8 @@ def select(catalogue: Catalogue | Path | str, query: Query, *, where: str = "cur
             f"query '{query.name}' takes one file of each drawing, and nobody has looked which are alike",
             where=str(folder), do="run 'animeflow dedup' first, or set curate.groups=keep",
         )  # fmt: skip
-    with View(folder, scores=query.score_names(), columns=query.columns()) as view:
+    columns = query.columns() | ({"group_best"} if query.groups == "best" else set())
+    with View(folder, scores=query.score_names(), columns=columns) as view:
         every = steps(query, view.scores)
         for rule in query.rules:
             view.check(rule.condition, where=f"{where}.rules ({rule.name})")
@@ -167,7 +168,7 @@ def select(catalogue: Catalogue | Path | str, query: Query, *, where: str = "cur
             "origin": f"(list_position({list(ORIGINS)}, origin) - 1)::tinyint",
         }
         if query.groups == "best":
-            asked |= {"pixels": "width::bigint * height", "bytes": "bytes"}
+            asked |= {"pixels": "width::bigint * height", "bytes": "bytes", "best": "coalesce(group_best, -1)"}
         found = view.select(asked)
         step_of = found["step"].astype(np.uint16)
         _as_a_whole(step_of, every, query, view, found)
@@ -180,7 +181,8 @@ def _as_a_whole(step_of: np.ndarray, every: list[Step], query: Query, view: View
     uids, number = found["uid"], {step.name: place for place, step in enumerate(every)}
     keeps = np.array([step.action == "keep" for step in every], bool)
     if "copies" in number:
-        rows, groups = members(uids, view.groups["duplicate"])
+        rows = np.flatnonzero(found["best"] >= 0)
+        groups = found["best"][rows]
         rejected = np.isin(groups, groups[np.isin(uids[rows], drawings_rejected(view.decided))])
         if query.decisions != "ignored":
             gone = rows[rejected]

@@ -53,12 +53,15 @@ class View:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def select(self, columns: Mapping[str, str], *, where: str | None = None) -> dict[str, np.ndarray]:
-        """Name -> values of SQL on the columns, in the order of the table."""
+    def select(self, columns: Mapping[str, str]) -> dict[str, np.ndarray]:
+        """Name -> values of SQL on the columns, of every row in the order of the table."""
         told = ", ".join(f'{sql} as "{name}"' for name, sql in columns.items())
-        found = self.run(f'select "{ROW}", {told} from posts' + (f" where {where}" if where else "")).fetchnumpy()
-        order = np.argsort(found.pop(ROW), kind="stable")
-        return {name: values[order] for name, values in found.items()}
+        found = self.run(f'select "{ROW}", {told} from posts').fetchnumpy()
+        rows, ordered = found.pop(ROW), {}
+        for name, values in found.items():  # rows come as they are read, by several threads
+            ordered[name] = np.empty_like(values)
+            ordered[name][rows] = values
+        return ordered
 
     def run(self, sql: str) -> duckdb.DuckDBPyConnection:
         """Our own SQL; conditions in it were parsed by `expression` before."""
