@@ -17,6 +17,7 @@ from animeflow.text.blocklist import Blocklist
 from animeflow.text.database import TagDatabase
 from animeflow.text.importers.build import build
 from animeflow.text.lexicon import Wordbook
+from animeflow.text.normalise import normalise
 
 LANGUAGES = ("ja", "zh-Hans", "ko", "de", "es", "it")
 
@@ -195,3 +196,17 @@ def test_real_translations_come_back_as_their_tag(real, language, share) -> None
         for word in given_out:
             assert [match.name for match in real.resolve(word, language)] == [name]
     assert translated > share * len(names)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tags"),
+    [
+        ("女の子一人, 猫耳, 長い髪、笑顔", "1girl, solo, cat ears, long hair, smile"),
+        ("1个女孩，长发，微笑，蓝眼睛，校服", "1girl, long hair, smile, blue eyes, school uniform"),
+        ("긴 머리카락, (파란 눈:1.2), 교복", "long hair, (blue eyes:1.2), school uniform"),
+        ("cabello largo, ojos azules, sonrisa, uniforme escolar", "long hair, blue eyes, smile, school uniform"),
+        ("langes Haar, blaue Augen, Lächeln, Schuluniform", "long hair, blue eyes, smile, school uniform"),
+    ],
+)
+def test_real_prompts_are_read_as_tags(real, prompt, tags) -> None:
+    assert normalise(prompt, real).text == tags

@@ -168,6 +168,14 @@ def test_an_import_that_fails_leaves_what_was_there(tmp_path, monkeypatch) -> No
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
 
 
+def test_who_reads_while_it_is_made_again_reads_the_old_one_to_the_end(tmp_path) -> None:
+    database, _ = make(tmp_path, **FILES)
+    assert database.resolve("wink") == []
+    build([write(tmp_path, "more.csv", "wink,0,5,\nhat,0,4,\n")], database.path)
+    assert database.resolve("wink") == [] and database.resolve("smile")
+    assert TagDatabase.open(database.path).resolve("wink")[0].name == "wink"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
