@@ -20,11 +20,13 @@ Keys = NDArray[np.uint64]
 
 NEAR = 6  # bits of 64 by which two perceptual hashes of one drawing may differ
 SHARED = 3  # landmarks that agree on a scale and a shift
-WIDE = 12  # neighbours that a picture gets under a key that many pictures have
+WIDE = 12  # pictures that share a key are all paired up to so many
+CHAIN = 2  # neighbours that a picture gets under a key that more have
 MET = 24  # of those whom a picture shares most keys with, so many are compared by their landmarks
 LOOKED_AT = 4  # and so many of those who have most landmarks in common are looked at
-SMALL = 20_000  # pictures up to which one shared key is worth a look; above it takes two
-PART = 1 << 24  # keys sorted at a time: 400 MB
+SMALL = 20_000  # pictures up to which one shared key is worth a look
+TWO = 4  # keys that it takes above: one landmark gives three at most
+PART = 1 << 22  # keys sorted at a time
 
 
 def candidates(prints: Prints, *, part: int = PART) -> Pairs:
@@ -60,7 +62,7 @@ def _by_landmarks(prints: Prints, alone: NDArray[np.int64], part: int) -> Pairs:
     counts = np.diff(prints.starts)
     taken = np.zeros(len(prints), bool)
     taken[alone] = True
-    owners = np.repeat(np.arange(len(prints)), counts)
+    owners = np.repeat(np.arange(len(prints), dtype=np.int32), counts)
     mine = np.repeat(taken, counts)
     codes, owners = prints.landmarks["code"][mine], owners[mine]
     if not len(codes):
@@ -70,9 +72,10 @@ def _by_landmarks(prints: Prints, alone: NDArray[np.int64], part: int) -> Pairs:
     for keys in _bands(codes, bits):
         for pairs in _neighbours(keys, owners, part):
             met.append((pairs[:, 0].astype(np.uint64) << np.uint64(32)) | pairs[:, 1].astype(np.uint64))
+    least = 1 if len(alone) <= SMALL else TWO
     packed, votes = np.unique(np.concatenate(met), return_counts=True)
-    packed = packed[votes >= (1 if len(alone) <= SMALL else 2)]
-    votes = votes[votes >= (1 if len(alone) <= SMALL else 2)]
+    packed = packed[votes >= least]
+    votes = votes[votes >= least]
     pairs = np.stack([packed >> np.uint64(32), packed & np.uint64(0xFFFFFFFF)], 1).astype(np.int64)
     pairs = pairs[_nearest(pairs, votes, MET)]
     agree = np.array([shared(prints.landmarks_of(a), prints.landmarks_of(b)) for a, b in pairs], np.int64)
@@ -106,9 +109,9 @@ def _bands(codes: Keys, bits: int) -> Iterator[Keys]:
         yield (first << np.uint64(half)) | second
 
 
-def _neighbours(keys: Keys, owners: NDArray[np.int64], part: int) -> Iterator[Pairs]:
-    """Pairs of owners that share a key, each pair once for a part of the keys. Of a key that very many share, every owner is paired
-    with the next ones only: they hang together all the same."""
+def _neighbours(keys: Keys, owners: NDArray[np.integer], part: int) -> Iterator[Pairs]:
+    """Pairs of owners that share a key, once for every key they share. Of a key that many share, every owner is paired with
+    the next ones only: they hang together all the same."""
     parts = -(-len(keys) // part)
     place = (keys * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)  # spreads keys evenly over the parts
     for k in range(parts):
@@ -116,12 +119,13 @@ def _neighbours(keys: Keys, owners: NDArray[np.int64], part: int) -> Iterator[Pa
         key, owner = keys[chosen], owners[chosen]
         order = np.lexsort((owner, key))
         key, owner = key[order], owner[order]
-        met = [np.zeros((0, 2), np.int64)]
+        begins = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
+        many = np.repeat(np.diff(np.append(begins, len(key))) > WIDE, np.diff(np.append(begins, len(key))))
         for step in range(1, WIDE + 1):
-            same = np.flatnonzero((key[step:] == key[:-step]) & (owner[step:] != owner[:-step]))
-            if not len(same):
-                if not (key[step:] == key[:-step]).any():
-                    break
-                continue
-            met.append(np.stack([owner[same], owner[same + step]], 1))
-        yield np.unique(np.concatenate(met), axis=0)
+            same = key[step:] == key[:-step]
+            if not same.any():
+                break
+            if step > CHAIN:
+                same &= ~many[step:]
+            met = np.flatnonzero(same & (owner[step:] != owner[:-step]))
+            yield np.stack([owner[met], owner[met + step]], 1)

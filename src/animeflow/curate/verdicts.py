@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
 )
 CHUNK = 16  # pairs a worker takes at a time
 KEPT_EVERY = 2048  # verdicts between two writings of the file
-VIEWS = 24  # pictures that a worker keeps ready
+VIEWS = 64  # pictures that a worker keeps ready
 
 Pair = tuple[int, int]  # uids, the smaller first
 

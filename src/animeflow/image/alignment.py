@@ -145,8 +145,8 @@ def _matches(a: View, b: View) -> tuple[NDArray[np.float32], NDArray[np.float32]
     rows = np.arange(len(code_a))
     first = near_NM[rows, best]
     # The second best of another place: one spot has a feature for each direction.
-    elsewhere_MM = np.abs(at_b[:, None] - at_b[None]).max(2) > 3
-    second = np.where(elsewhere_MM[best], near_NM, -1).max(1)
+    off_x, off_y = (np.abs(at_b[best, k, None] - at_b[None, :, k]) for k in (0, 1))
+    second = np.where((off_x > 3) | (off_y > 3), near_NM, -1).max(1)
     apart = (1 - first) < RATIO**2 * (1 - second)
     mutual = near_NM.argmax(0)[best] == rows
     kept = np.flatnonzero(apart & mutual & (first > 0.6))

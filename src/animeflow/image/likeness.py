@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from .alignment import Placement, View, placements
-from .difference import BLOCK, Difference, Overlay, difference, overlay
+from .difference import BLOCK, Difference, Overlay, difference, lines, overlay
 from .refinement import refined
 
 VERSION = 1
@@ -18,17 +18,20 @@ VERSION = 1
 
 DUPLICATE, VARIANT, UNRELATED = "duplicate", "variant", "unrelated"
 
+FEW = 8  # blocks with lines; a picture with fewer is flat
 SPOT = 16  # pixels of the largest spot that recompression and resampling leave
 NOISE = 0.004  # share of the area that they change
 WHOLE = 0.95  # of a picture lies inside another: it is a crop of it
 CROP_LEAST = 0.45  # of the larger picture that a crop shows; below, it is a detail and not the picture
 FIGURE_LEAST = 0.45  # the same for a figure without its background
+FIGURE_LINES = 0.65  # of a figure's lines are those of the other
 SAME_INK = 0.9  # of what either shows is shown by both
 OVERLAP = 0.6  # of both pictures that a version has in common with the other
 LINES = 0.84  # of the lines are those of the other: the same drawing in whatever colours
 LOCAL = 0.11  # of the area changed at most: the same picture with another face
 REWORKED, REWORKED_BLOCKS, REWORKED_FEATURES = 0.35, 300, 18
 """Share and number of the blocks with the same lines, and features that agree, of a drawing that was painted and lettered anew."""
+REWORKED_SAME, REWORKED_CHANGED, REWORKED_OVERLAP = 0.2, 0.6, 0.69  # and of its area, at least, at most, at least
 ELSEWHERE = 0.08  # of the frame's side that a corner must lie off
 EXPRESSION = 0.04  # of the area changed at most, else more than a face was
 
@@ -79,16 +82,16 @@ def _best(a: View, b: View) -> tuple[Placement, Overlay] | None:
     best: tuple[float, Placement] | None = None
     for placement in placements(a, b):
         over = overlay(a, b, placement)
-        area = over.frame & over.ink_a & over.ink_b
-        if area.sum() < 4 * BLOCK * BLOCK:
+        if (over.frame & over.ink_a & over.ink_b).sum() < 4 * BLOCK * BLOCK:
             continue
-        found = difference(over.a, over.b, area)
-        score = found.alike if found.blocks >= 8 else found.same
+        score, blocks = lines(over)
+        if blocks < FEW:  # flat: only the plain placements mean something, and the first of them will do
+            score = 0.5
         if best is None or score > best[0] + 0.02:  # the plainer one where they are equal
             best = score, placement
         if placement.how == "frame" and score > 0.85:  # as good as it gets: no need to look for features
             break
-    if best is None:
+    if best is None or best[0] < REWORKED - 0.05:
         return None
     placement = refined(best[1], overlay(a, b, best[1]))
     return placement, overlay(a, b, placement)
@@ -105,7 +108,7 @@ def _judged(a: View, b: View, placement: Placement, over: Overlay, d: Difference
         )
 
     clean = d.largest <= SPOT and d.changed <= NOISE
-    if d.blocks < 8:  # hardly a line: only the same flat picture is the same
+    if d.blocks < FEW:  # hardly a line: only the same flat picture is the same
         flat = clean and d.level < 3 and less > WHOLE and placement.how == "frame"
         return verdict(*((DUPLICATE, _size(a, b)) if flat else (UNRELATED, UNRELATED)))
     if clean and more >= WHOLE and less >= CROP_LEAST:
@@ -115,8 +118,9 @@ def _judged(a: View, b: View, placement: Placement, over: Overlay, d: Difference
     if d.alike >= LINES or (d.changed <= LOCAL and d.alike > 0.5):
         recoloured = d.alike >= LINES and d.changed > LOCAL
         return verdict(VARIANT, "colour" if recoloured else "expression" if d.changed <= EXPRESSION else "outfit")
-    enough = d.alike >= REWORKED and d.alike * d.blocks >= REWORKED_BLOCKS and placement.support >= REWORKED_FEATURES
-    if enough and _elsewhere(a, b, placement):
+    lined = d.alike >= REWORKED and d.alike * d.blocks >= REWORKED_BLOCKS and placement.support >= REWORKED_FEATURES
+    painted = d.same >= REWORKED_SAME and d.changed <= REWORKED_CHANGED and less >= REWORKED_OVERLAP
+    if lined and painted and _elsewhere(a, b, placement):
         return verdict(VARIANT, "reworked")
     return verdict(UNRELATED, UNRELATED)
 
@@ -134,7 +138,7 @@ def _figure(a: View, b: View, placement: Placement, over: Overlay) -> Likeness |
         if core.sum() < 16 * BLOCK * BLOCK:
             continue
         d = difference(over.a, over.b, core)
-        if d.blocks < 16 or d.alike < LINES:
+        if d.blocks < 16 or d.alike < FIGURE_LINES:
             continue
         clean = d.largest <= SPOT and d.changed <= NOISE
         if not clean and d.changed > LOCAL:

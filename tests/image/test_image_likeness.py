@@ -1,0 +1,105 @@
+"""Copies are duplicates, an expression is a variant and never a duplicate, another scene is neither."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from animeflow.image.alignment import View
+from animeflow.image.decode import decode
+from animeflow.image.encode import encode_png
+from animeflow.image.likeness import DUPLICATE, UNRELATED, VARIANT, likeness
+from animeflow.image.picture import Picture
+from animeflow.toonworld.dataset import World
+from animeflow.toonworld.variants import edit_pair
+
+WORLD = World(seed=11, sizes=((256, 256),))
+
+
+def view(pixels: np.ndarray, alpha: np.ndarray | None = None) -> View:
+    found = decode(encode_png(np.ascontiguousarray(pixels)))
+    return View.of(Picture(found.pixels, found.facts, alpha))
+
+
+def jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
+    _, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+
+
+def webp(pixels: np.ndarray) -> np.ndarray:
+    _, data = cv2.imencode(".webp", pixels[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 75])
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+
+
+def resized(pixels: np.ndarray, scale: float) -> np.ndarray:
+    return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+COPIES = {
+    "jpeg60": (lambda p: jpeg(p, 60), "reencoded"),
+    "jpeg95": (lambda p: jpeg(p, 95), "reencoded"),
+    "webp": (webp, "reencoded"),
+    "half": (lambda p: resized(p, 0.5), "resized"),
+    "resized and saved": (lambda p: jpeg(resized(p, 0.8), 75), "resized"),
+}
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_a_copy_is_a_duplicate(name):
+    make, relation = COPIES[name]
+    for index in range(3):
+        pixels = WORLD.drawing(index).pixels
+        found = likeness(view(pixels), view(make(pixels)))
+        assert (found.kind, found.relation) == (DUPLICATE, relation), (index, found)
+
+
+def test_a_crop_is_found_and_is_a_duplicate_nearly_always():
+    found = []
+    for index in range(6):
+        pixels = WORLD.drawing(index).pixels
+        top, left = 3 * index % 30, 5 * index % 30
+        found.append(likeness(view(pixels), view(jpeg(pixels[top : top + 224, left : left + 226], 85))))
+    assert all(one.kind != UNRELATED for one in found)
+    assert sum(one.kind == DUPLICATE and one.relation == "crop" for one in found) >= 4
+
+
+def test_a_changed_face_is_never_a_duplicate_even_after_recompression():
+    kinds = []
+    for index in range(5):
+        scene = WORLD.scene(index)
+        for value in ("smile", "open_mouth", "angry"):
+            pair = edit_pair(scene, "expression", value, height=256, width=256)
+            if pair.scene_before == pair.scene_after:
+                continue
+            kinds.append(likeness(view(pair.before.pixels), view(jpeg(pair.after.pixels, 80))).kind)
+    assert len(kinds) > 8
+    assert DUPLICATE not in kinds
+    assert kinds.count(VARIANT) >= 0.9 * len(kinds)
+
+
+def test_a_removed_background_is_a_duplicate_and_a_changed_face_on_it_is_not():
+    pair = edit_pair(WORLD.scene(1), "expression", "angry", height=256, width=256)
+    alpha = np.zeros((256, 256), np.uint8)
+    cv2.ellipse(alpha, (128, 140), (92, 108), 0, 0, 360, 255, -1)
+    cut = {
+        k: np.where(alpha[..., None] > 0, p, 255)
+        for k, p in (("same", pair.before.pixels), ("face", pair.after.pixels))
+    }
+    whole = view(jpeg(pair.before.pixels, 90))
+    same = likeness(view(cut["same"], alpha), whole)
+    assert (same.kind, same.relation) == (DUPLICATE, "background"), same
+    assert likeness(view(cut["face"], alpha), whole).kind == VARIANT
+
+
+def test_other_scenes_of_one_style_are_strangers():
+    views = [view(WORLD.drawing(index).pixels) for index in range(7)]
+    kinds = [likeness(a, b).kind for k, a in enumerate(views) for b in views[:k]]
+    assert set(kinds) == {UNRELATED}
+
+
+def test_the_order_of_the_two_does_not_matter():
+    a, b = WORLD.drawing(2).pixels, resized(WORLD.drawing(2).pixels[10:230, 20:240], 0.7)
+    one, two = likeness(view(a), view(b)), likeness(view(b), view(a))
+    assert (one.kind, one.relation) == (two.kind, two.relation)
+    assert one.scale * two.scale == pytest.approx(1, rel=0.01)
