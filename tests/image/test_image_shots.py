@@ -168,3 +168,10 @@ def test_bounds_and_unreadable_files(tmp_path):
         path.read_bytes()[: path.stat().st_size // 2]
     )  # a cut download gives what is there
     assert 1 <= len(list(best_frames(tmp_path / "c.avi", **LIMITS))) <= 3
+
+
+def test_a_storm_in_which_all_changes_all_the_time_is_one_shot():
+    finder, draw = ShotFinder(), np.random.default_rng(4)
+    for _ in range(20):
+        finder.see(cv2.resize(draw.integers(0, 255, (9, 16, 3), np.uint8), (W, H), interpolation=cv2.INTER_NEAREST))
+    assert len(finder.shots()) == 1
