@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from itertools import permutations
 from pathlib import Path
 
@@ -225,6 +227,23 @@ def test_two_writers_take_turns(tmp_path: Path):
     assert [event.seq for event in events] == list(range(1, 201)) and len(told) == 200
     assert {event.id for event in events} == {each.decode() for each in told}
     assert [event.ts for event in events] == sorted({event.ts for event in events}), "the times rise with the numbers"
+
+
+def test_a_writer_waits_for_its_turn_and_sees_what_was_written_before_it(tmp_path: Path):
+    donor, log = DecisionLog(tmp_path / "donor"), DecisionLog(tmp_path)
+    say(donor, "ana", "keep")
+    with open(log.file, "ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        second = threading.Thread(target=say, args=(log, "ben", "reject"))
+        second.start()
+        second.join(0.3)
+        assert second.is_alive() and not log.file.read_bytes()
+        held.write(donor.file.read_bytes())
+    second.join()
+    assert [(each.seq, each.reviewer, each.old) for each in log.history(sha(0))] == [
+        (1, "ana", "none"),
+        (2, "ben", "keep"),
+    ]
 
 
 @pytest.mark.parametrize("torn", [b'{"seq":3,"ts":"20', b"\0\0\0\0", b'{"seq": 3}'])
