@@ -60,7 +60,8 @@ def take(catalogue: Catalogue, folder: Path, **options):
 def state(catalogue: Catalogue) -> dict[str, tuple[str, int]]:
     return {
         file.name: (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mtime_ns)
-        for file in catalogue.folder.iterdir()
+        for file in catalogue.folder.rglob("*")
+        if file.is_file()
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.errors import ConfigError, did_you_mean
 from ..core.files import read_json
+from .build import build
 from .compose import choices, config_folder
 from .wiring import Config, Workspace
 
@@ -24,6 +25,13 @@ def selection(config: Config) -> Any:
     from ..curate.selection import select
 
     return select(Workspace.of(config).catalogue, curation(config))
+
+
+def requirements(config: Config) -> Any:
+    """What must be known of every picture. Raises ConfigError for what cannot be asked."""
+    from ..curate.statement import Requirements
+
+    return build(Requirements, config["curate"].get("require"), where="curate.require")
 
 
 def refused(config: Config) -> dict[str, int]:

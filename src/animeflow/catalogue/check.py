@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ..core.engine import Engine
 from ..image.decode import decode
-from ..image.evidence.screen import screen
+from ..image.evidence.screen import measures, screen
 from ..image.fingerprint import fingerprint
 from ..image.picture import BadPicture, Limits
 from .reading import read_file, size_and_time
@@ -63,6 +63,7 @@ def check(path: str, limits: Limits) -> Checked:
     return Checked(
         digest, len(data), time, facts.height, facts.width, facts.format, facts.notes,
         print=fingerprint(picture).pack(), signs=tuple(sign.word for sign in screen(data, picture, limits=limits)),
+        measures=measures(picture),
     )  # fmt: skip
 
 

@@ -11,11 +11,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 
+from ..catalogue.post import ORIGINS, SCHEMA
 from ..core.errors import ConfigError, DataError
 from ..image.evidence.sign import Sign
+from .selection import Selection
 
 COLUMNS = ("uid", "origin", "evidence", "generator", "source", "licence", "snapshot", "rating")
 WORDS = {
@@ -175,3 +179,16 @@ def _counts(column: pa.ChunkedArray) -> dict[str, int]:
 
 def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "none"
+
+
+def statement_of(chosen: Selection, *, require: Requirements | None = None) -> Statement:
+    """About what a selection took, with the origins and decisions of people."""
+    table = pads.dataset(chosen.folder / "catalogue.parquet", schema=SCHEMA).to_table(columns=list(COLUMNS))
+    names = pa.array(np.array(ORIGINS)[chosen.origins])
+    people = chosen.decided.filter(pc.equal(chosen.decided["review"], "keep"))
+    return statement(
+        table.set_column(table.schema.get_field_index("origin"), "origin", names).filter(pa.array(chosen.rows)),
+        set(people["uid"].to_pylist()),
+        require=require,
+        selection=chosen.recorded(),
+    )

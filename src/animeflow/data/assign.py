@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..catalogue.post import Post
@@ -44,7 +44,7 @@ class Assignment:
 
 def facts_of(post: Post) -> dict[str, Any]:
     """What travels in the shard: everything the catalogue knows but where the file lies on this machine."""
-    facts = asdict(post)
+    facts = post.as_dict()
     del facts["path"]
     return {**facts, "uid": f"{post.uid:016x}"}
 

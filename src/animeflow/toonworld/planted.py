@@ -6,6 +6,7 @@ What a screen finds can then be counted against what is known to be there. Knows
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import cv2
 
 from animeflow.core.errors import DataError
-from animeflow.core.files import write_bytes, write_text
+from animeflow.core.files import write_text
 from animeflow.toonworld import describe, variants
 from animeflow.toonworld.brush import Pixels
 from animeflow.toonworld.dataset import World, encode_png
@@ -75,7 +76,7 @@ def plant(folder: str | Path, world: World, *, count: int, each: int) -> list[Pl
             own = number >= versions
             index = ELSEWHERE + number * each + k if own else originals[number * each + k]
             made, data = _make(world, index, kind, k)
-            write_bytes(folder / made.file, data)
+            _write(folder / made.file, data)
             plants.append(made)
     lines = (json.dumps(made.to_dict(), ensure_ascii=False, sort_keys=True) for made in plants)
     write_text(folder / NAME, "".join(f"{line}\n" for line in lines))
@@ -87,6 +88,14 @@ def read_planted(folder: str | Path) -> Iterator[dict[str, Any]]:
     file = Path(folder) / NAME
     if file.is_file():
         yield from map(json.loads, file.read_text(encoding="utf-8").splitlines())
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Renamed but not flushed, as the folder's other pictures: the same call makes it again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
 
 
 def _make(world: World, index: int, kind: str, k: int) -> tuple[Plant, bytes]:
@@ -109,7 +118,7 @@ def _make(world: World, index: int, kind: str, k: int) -> tuple[Plant, bytes]:
         made, text = variants.generator_like(pixels, seed=index)
         data = variants.embed_text(encode_png(made), text)
     else:
-        data = encode_png(variants.watermarked(pixels, "SAMPLE"))
+        data = encode_png(variants.watermarked(pixels, "(c)", opacity=0.5))
     plain = kind in ("generated", "watermarked")
     return Plant(f"{FOLDER}/{kind}_{k:03d}.{suffix}", kind, None if plain else source, scene), data
 

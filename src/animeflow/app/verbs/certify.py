@@ -9,9 +9,8 @@ from collections.abc import Sequence
 import click
 
 from ...core import files
-from ..certificate import certificate
 from ..compose import compose
-from ..curation import refused, selection
+from ..curation import refused, requirements, selection
 from ..show import page
 from ..wiring import Workspace
 
@@ -19,10 +18,10 @@ log = logging.getLogger(__name__)
 
 
 def run(overrides: Sequence[str], *, json: bool = False) -> None:
-    from ...curate.statement import insist
+    from ...curate.statement import insist, statement_of
 
     config = compose(overrides)
-    place, found = Workspace.of(config), certificate(config, selection(config))
+    place, found = Workspace.of(config), statement_of(selection(config), require=requirements(config))
     facts = found.as_dict() | {
         "catalogue": files.sha256_file(place.catalogue / "catalogue.parquet"),
         "refused": refused(config),

@@ -9,9 +9,8 @@ from typing import Any
 
 from ...core.errors import DataError
 from ..build import build
-from ..certificate import certificate
 from ..compose import compose
-from ..curation import selection
+from ..curation import requirements, selection
 from ..wiring import Workspace, bucket_plan, engine
 
 log = logging.getLogger(__name__)
@@ -24,7 +23,7 @@ def run(overrides: Sequence[str], *, dry_run: bool = False) -> None:
 def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     """The manifest of what was written."""
     from ...catalogue.table import Catalogue
-    from ...curate.statement import insist
+    from ...curate.statement import insist, statement_of
     from ...data.shard import write_shards
     from ...image.picture import Limits
     from ...model import registry
@@ -34,7 +33,7 @@ def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     if not len(catalogue):
         raise DataError("the catalogue is empty", where=str(place.catalogue), do="run 'animeflow catalogue' first")
     chosen = selection(config)
-    insist(certificate(config, chosen))
+    insist(statement_of(chosen, require=requirements(config)))
     posts = _named(config, list(chosen.posts(val_share=config["catalogue"]["val_share"])))
     if not chosen.is_trivial:
         log.info("query %s: %s", chosen.query.name, _chosen(chosen))
