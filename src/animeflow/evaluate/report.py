@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import __version__
 from ..core.files import write_text
-from . import adherence_section, identity_section, lora_section
+from . import adherence_section, identity_section, lora_section, screening_section
 from . import result_sections as result
 from . import training_sections as inputs
 from .html import Markup, element
@@ -33,6 +33,7 @@ NAV = {
     "training": "Curves",
     "solvers": "Solvers",
     "data": "Data",
+    "screening": "Planted",
     "settings": "Settings",
     "cost": "Cost",
     "files": "Files",
@@ -107,6 +108,7 @@ def _sections(run: ReportInput, home: Path) -> Iterator[Markup]:
         "training": inputs.training(run),
         "solvers": result.solvers(run),
         "data": inputs.data(run),
+        "screening": screening_section.screening(run) if run.screening else Markup(""),
         "settings": inputs.settings(run),
         "cost": result.cost(run),
         "files": result.files(run),
@@ -116,9 +118,11 @@ def _sections(run: ReportInput, home: Path) -> Iterator[Markup]:
 
 
 def shown(run: ReportInput) -> list[str]:
-    """The sections of this page: those about a LoRA only where there is one; a LoRA need not have been asked for adherence."""
+    """The sections of this page: those about a LoRA, or about planted pictures, only where there are any; a LoRA need not have
+    been asked for adherence."""
     lora = bool(lora_section.learned(run))
     left_out = {"lora": not lora, "identity": not run.identity, "adherence": lora and not run.adherence}
+    left_out["screening"] = not run.screening
     return [key for key in NAV if not left_out.get(key)]
 
 

@@ -32,6 +32,7 @@ class ReportInput:
         prompts: of those numbers.
         adherence: `adherence.json`, as `AdherenceReport.as_dict` wrote it.
         identity: `identity.json`, as `IdentityReport.as_dict` wrote it.
+        screening: `screening.json`: what was found of what was planted among the pictures.
         export: `export/manifest.json`.
         rejected: reason -> pictures that were found and not taken.
         solvers: one row per solver: `{"solver", "steps", "nfe", "seconds", "adherence", ...}`.
@@ -46,6 +47,7 @@ class ReportInput:
     prompts: list[str] = field(default_factory=list)
     adherence: dict[str, Any] = field(default_factory=dict)
     identity: dict[str, Any] = field(default_factory=dict)
+    screening: dict[str, Any] = field(default_factory=dict)
     export: dict[str, Any] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
     solvers: list[dict[str, Any]] = field(default_factory=list)
@@ -103,6 +105,7 @@ def read_run(
         prompts=prompts,
         adherence=record.get("adherence") or _mapping(folder / "adherence.json"),
         identity=_mapping(folder / "identity.json"),
+        screening=_mapping(folder / "screening.json"),
         export=_mapping(folder / "export" / "manifest.json"),
         rejected=rejected,
         solvers=list(record.get("solvers") or _json(folder / "solvers.json") or []),

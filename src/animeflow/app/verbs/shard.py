@@ -11,6 +11,7 @@ from ...core.errors import DataError
 from ..build import build
 from ..compose import compose
 from ..curation import requirements, selection
+from ..machine_tags import with_machine_tags
 from ..wiring import Workspace, bucket_plan, engine
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     chosen = selection(config)
     insist(statement_of(chosen, require=requirements(config)))
     posts = _named(config, list(chosen.posts(val_share=config["catalogue"]["val_share"])))
+    posts = with_machine_tags(config, posts)
     if not chosen.is_trivial:
         log.info("query %s: %s", chosen.query.name, _chosen(chosen))
     if dry_run:
