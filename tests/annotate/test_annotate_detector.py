@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from animeflow.annotate.detector import LEAST, Budget, Detector, auc, queue, spread, train_detector
+from animeflow.annotate.detector import LEAST, WINDOW, Budget, Detector, _window, auc, queue, spread, train_detector
 from animeflow.annotate.masks import RECORD, write_masks
 from animeflow.core.errors import ConfigError, DataError
 from animeflow.image.encode import encode_png
@@ -43,6 +43,23 @@ def test_too_few_labels_teach_nothing():
         train_detector(dict.fromkeys(range(50), False) | dict.fromkeys(range(50, 60), True), picture, budget=Budget())
     with pytest.raises(DataError, match="no detector"):
         Detector.load(Path("nothing"))
+
+
+def test_no_more_pictures_are_read_than_were_asked_for_and_of_large_ones_a_window_is_held(tmp_path: Path):
+    read: list[int] = []
+
+    def noise(uid: int) -> np.ndarray:
+        read.append(uid)
+        return np.random.default_rng(uid).integers(0, 256, (64, 500, 3), np.uint8)
+
+    labels = {uid: bool(uid % 2) for uid in range(200)}
+    detector, quality = train_detector(labels, noise, budget=Budget(steps=1, patches=1, pictures=LEAST))
+    assert quality.positives == quality.negatives == LEAST // 4
+    assert len(read) == len(set(read)) == 2 * LEAST and sum(uid % 2 for uid in read) == LEAST
+    held = _window(noise(0), 0, 0)
+    assert held.shape == (64, WINDOW, 3) and held.base is None
+    versions = {Detector(detector.net, patches=n).save(tmp_path / str(n), quality) for n in (1, 4)}
+    assert len(versions) == 2, "a picture scored by other patches is scored anew"
 
 
 def test_area_under_the_curve_is_the_chance_of_the_right_order():

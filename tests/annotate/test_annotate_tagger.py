@@ -11,7 +11,7 @@ import pytest
 
 from animeflow.annotate.merge import MergePolicy, merged
 from animeflow.annotate.scoring import read_scores, score_all, scores_file
-from animeflow.annotate.tagger import Label, Wanted, read_labels, read_wanted
+from animeflow.annotate.tagger import Label, Wanted, read_labels, read_wanted, version_of
 from animeflow.core.errors import ConfigError, DataError
 from animeflow.image.encode import encode_png
 from animeflow.image.square import square, unsquare
@@ -176,6 +176,8 @@ def test_every_picture_is_asked_about_once_until_the_tool_is_another(tmp_path: P
     assert (first.asked, again.asked, again.known, again.refused) == (3, 1, 3, {"unknown_format": 1})
     assert asked == [0, 1, 2, 3]
     assert read_scores(catalogue, "t") == {i: {"a": pytest.approx(i / 10)} for i in range(4)}
+    told = read_scores(catalogue, "t")
+    assert len(told) == 4 and 4 not in told and told.get(9, {}) == {} and list(told) == [0, 1, 2, 3]
     score_all(catalogue, files[:1], say, tool="t", version="2")
     assert list(read_scores(catalogue, "t")) == [0] and asked[-1] == 0
     with pytest.raises(ConfigError, match="no name of a tool"):
@@ -196,3 +198,15 @@ def test_labels_read_danbooru_numbers_and_refuse_others(tmp_path: Path):
     (tmp_path / "labels.csv").write_text("name,category\nlong hair,genral\n")
     with pytest.raises(ConfigError, match="did you mean 'general'"):
         read_labels(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tagger.json", "selected_tags.csv", "model.onnx"])
+def test_whatever_decides_what_a_tagger_says_is_in_its_version(tmp_path: Path, name: str):
+    (tmp_path / "model.onnx").write_bytes(b"a network")
+    (tmp_path / "selected_tags.csv").write_text("tag_id,name,category\n1,smile,0\n")
+    (tmp_path / "readme.md").write_text("about it")
+    before = version_of(tmp_path / "model.onnx")
+    (tmp_path / "readme.md").write_text("more about it")
+    assert version_of(tmp_path / "model.onnx") == before
+    (tmp_path / name).write_text('{"output": "logit"}')
+    assert version_of(tmp_path / "model.onnx") != before

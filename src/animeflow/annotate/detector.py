@@ -18,11 +18,12 @@ from torch.nn import functional as F
 
 from ..core import seed as keyed
 from ..core.errors import ConfigError, DataError
-from ..core.files import atomic_folder, read_json, sha256_file, write_json
+from ..core.files import address, atomic_folder, read_json, sha256_file, write_json
 from ..core.log import progress
 from ..image.picture import Pixels
 
 PATCH = 64  # pixels a side
+WINDOW = 384  # pixels a side that are held in memory of a picture to learn from
 LEAST = 20  # labelled pictures of each kind, below which nothing is learned
 FORMAT = 1
 
@@ -58,15 +59,17 @@ class Budget:
         patches: of a picture that are read when it is scored, spread over it.
         lr: peak learning rate.
         test_share: of the labelled pictures that measure, and teach nothing.
+        pictures: of each kind that are looked at; where more are labelled the seed draws them.
     """
 
     steps: int = 300
     patches: int = 9
     lr: float = 2e-3
     test_share: float = 0.25
+    pictures: int = 500
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.patches < 1 or not 0 < self.test_share < 1:
+        if self.steps < 1 or self.patches < 1 or self.pictures < LEAST or not 0 < self.test_share < 1:
             raise ConfigError(f"{self} is no budget", where="annotate.detector")
 
 
@@ -100,7 +103,7 @@ class Detector:
             save_file(self.net.state_dict(), temporary / "model.safetensors")
             record = {"format": FORMAT, "patches": self.patches, "quality": vars(quality)}
             write_json(temporary / "record.json", record)
-        return sha256_file(folder / "model.safetensors")[:16]
+        return address(model=sha256_file(folder / "model.safetensors"), patches=self.patches)[:16]
 
     @classmethod
     def load(cls, folder: Path) -> Detector:
@@ -123,7 +126,7 @@ def train_detector(
 
     Args:
         labels: uid -> whether it is machine-made.
-        pixels_of: uint8 RGB of a picture; asked once for each.
+        pixels_of: uint8 RGB of a picture; asked once at most for each.
     Raises:
         DataError: there are fewer than `LEAST` of a kind.
     """
@@ -135,13 +138,13 @@ def train_detector(
             why="a detector that learned from fewer finds its own habits",
             do="decide on more pictures (animeflow decide --reject ... --reason ai), or import some whose origin is known",
         )
-    train, test = zip(*(_divided(uids, budget.test_share, seed) for uids in kinds), strict=True)
-    pictures = {uid: pixels_of(uid) for uids in kinds for uid in uids}
+    train, test = zip(*(_divided(uids, budget, seed) for uids in kinds), strict=True)
+    windows = [[_window(pixels_of(uid), seed, uid) for uid in uids] for uids in train]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(keyed.key("detector", seed) % 2**63)
-        net = _fit(DetectorNet(), [[pictures[uid] for uid in uids] for uids in train], budget, seed)
+        net = _fit(DetectorNet(), windows, budget, seed)
     detector = Detector(net, patches=budget.patches)
-    scores = [[detector.score(pictures[uid]) for uid in uids] for uids in test]
+    scores = [[detector.score(pixels_of(uid)) for uid in uids] for uids in test]
     return detector, Quality(auc(scores[1], scores[0]), len(test[1]), len(test[0]))
 
 
@@ -194,9 +197,16 @@ def _tensor(patch: Pixels) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(patch.transpose(2, 0, 1))).float() / 255
 
 
-def _divided(uids: Sequence[int], test_share: float, seed: int) -> tuple[list[int], list[int]]:
-    order = keyed.permutation(len(uids), seed, "detector split")
-    cut = max(1, round(len(uids) * test_share))
+def _window(pixels: Pixels, seed: int, uid: int) -> Pixels:
+    """A part of a large picture, from anywhere in it, and nothing that keeps the rest."""
+    rng = keyed.rng(seed, uid, "detector window")
+    top, left = (int(rng.random() * max(0, side - WINDOW)) for side in pixels.shape[:2])
+    return pixels[top : top + WINDOW, left : left + WINDOW].copy()
+
+
+def _divided(uids: Sequence[int], budget: Budget, seed: int) -> tuple[list[int], list[int]]:
+    order = keyed.permutation(len(uids), seed, "detector split")[: budget.pictures]
+    cut = max(1, round(len(order) * budget.test_share))
     return [uids[i] for i in order[cut:]], [uids[i] for i in order[:cut]]
 
 

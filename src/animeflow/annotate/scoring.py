@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -18,7 +20,9 @@ from ..core.log import progress
 from ..image.decode import decode
 from ..image.picture import BadPicture, Limits, Pixels
 
-COMMIT = 2048  # pictures between two writes of the table
+COMMIT = 2048  # pictures between two writes of the table, at least
+SHARE = 20  # a write takes all of the table: the next one waits this many times as long as the last one took
+HELD = 2_000_000  # scores that wait for it, at most
 
 Say = Callable[[Sequence[Pixels]], Sequence[Mapping[str, float]]]
 """Pictures -> for each the scores by name."""
@@ -67,6 +71,7 @@ def score_all(
         Scored(known=len(known.intersection(u for u, _ in every))),
     )
     rows: list[dict[str, object]] = []
+    written, took = time.monotonic(), 0.0
     with progress(f"annotate {tool}", len(todo)) as advance, ThreadPoolExecutor(threads) as pool:
         for part in _parts(todo, batch):
             decoded = list(pool.map(lambda item: _decode(item[1], limits), part))
@@ -79,20 +84,47 @@ def score_all(
                 rows += [{"uid": uid, "name": name, "score": score} for name, score in scores.items()]
                 result.asked += 1
             advance(len(part))
-            if len(rows) and result.asked % COMMIT < batch:
+            waited = time.monotonic() - written
+            if rows and result.asked % COMMIT < batch and (waited >= SHARE * took or len(rows) >= HELD):
+                began = time.monotonic()
                 beside.put(file, beside.SCORES, rows, about=about)
-                rows = []
+                written, rows = time.monotonic(), []
+                took = written - began
     beside.put(file, beside.SCORES, rows, about=about)
     return result
 
 
-def read_scores(folder: Path, tool: str) -> dict[int, dict[str, float]]:
+class Told(Mapping[int, Mapping[str, float]]):
+    """uid -> name -> score, in columns: as Python objects what a tagger says of millions would take tens of gigabytes.
+
+    Args:
+        table: of `beside.SCORES`, ascending by uid, as it is kept.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._uids = table["uid"].to_numpy()
+        chunks = table["name"].dictionary_encode().chunks
+        self._names = chunks[0].dictionary.to_pylist() if chunks else []
+        self._numbers = np.concatenate([np.empty(0, np.int32), *(chunk.indices.to_numpy() for chunk in chunks)])
+        self._scores = table["score"].to_numpy()
+
+    def __getitem__(self, uid: int) -> dict[str, float]:
+        start, stop = np.searchsorted(self._uids, uid, "left"), np.searchsorted(self._uids, uid, "right")
+        if start == stop:
+            raise KeyError(uid)
+        names = [self._names[number] for number in self._numbers[start:stop].tolist()]
+        return dict(zip(names, self._scores[start:stop].tolist(), strict=True))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(np.unique(self._uids).tolist())
+
+    def __len__(self) -> int:
+        return len(np.unique(self._uids))
+
+
+def read_scores(folder: Path, tool: str) -> Told:
     """uid -> name -> score, of one tool."""
-    found: dict[int, dict[str, float]] = {}
-    table: pa.Table = beside.read(scores_file(folder, tool), beside.SCORES)
-    for uid, name, score in zip(*(table[column].to_pylist() for column in ("uid", "name", "score")), strict=True):
-        found.setdefault(uid, {})[name] = score
-    return found
+    return Told(beside.read(scores_file(folder, tool), beside.SCORES))
 
 
 def _decode(file: Path, limits: Limits | None) -> Pixels | str:

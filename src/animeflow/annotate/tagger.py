@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import ConfigError, DataError, did_you_mean
-from ..core.files import read_json, sha256_file
+from ..core.files import address, read_json, sha256_file
 from ..image.picture import Pixels
 from ..image.square import square
 from ..text.tags import CATEGORIES, to_name
 
 NUMBERS = {"0": "general", "1": "artist", "3": "copyright", "4": "character", "5": "meta", "9": "rating"}
 KNOWN = (*CATEGORIES, "rating")
+DECIDING = ("tagger.json", "selected_tags.csv", "labels.csv", "config.json", "preprocessor_config.json")
 
 
 class Tagger(Protocol):
@@ -136,8 +137,10 @@ def read_labels(folder: Path) -> list[Label]:
 
 
 def version_of(file: Path) -> str:
-    """16 hex digits of a model's file."""
-    return sha256_file(file)[:16]
+    """16 hex digits of a model's file, and of those beside it that decide how it is asked and what its outputs are called: with
+    another `tagger.json` it is another tool, which is asked anew."""
+    deciding = [file, *(beside for name in DECIDING if (beside := file.with_name(name)).is_file())]
+    return address(**{each.name: sha256_file(each) for each in deciding})[:16]
 
 
 def _labelled(text: str) -> Label:

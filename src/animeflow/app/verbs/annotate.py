@@ -19,12 +19,11 @@ SHOWN = 10  # of a queue
 
 def run(overrides: Sequence[str], *, kind: str, dry_run: bool = False) -> None:
     config = compose(overrides)
+    place = Workspace.to_write(config)
     use_threads(config["train"]["threads"])
     pictures = list(_pictures(config))
     if not pictures:
-        raise DataError(
-            "the catalogue is empty", where=str(Workspace.of(config).catalogue), do="run 'animeflow catalogue' first"
-        )
+        raise DataError("the catalogue is empty", where=str(place.catalogue), do="run 'animeflow catalogue' first")
     if dry_run:
         log.info("would ask a %s about %s pictures", kind, f"{len(pictures):,}")
         return
@@ -77,7 +76,10 @@ def _tag(config: dict[str, Any], pictures: list[tuple[int, Path]]) -> None:
             for row in rows
         ]
 
-    found = score_all(place.catalogue, pictures, say, tool=tagger.name, version=tagger.version, batch=node["batch"])
+    version = f"{tagger.version}, {node['keep']:g} and above"  # with a lower bound it has more to say of every picture
+    found = score_all(
+        place.catalogue, pictures, say, tool=tagger.name, version=version, batch=node["batch"], limits=_limits(config)
+    )
     log.info("%s, version %s, %d labels: %s", tagger.name, tagger.version, len(words), _account(found))
 
 
@@ -90,14 +92,14 @@ def _detect(config: dict[str, Any], pictures: list[tuple[int, Path]]) -> None:
     node, place = dict(config["annotate"]["detector"]), Workspace.of(config)
     by, files = node.pop("queue"), dict(pictures)
     budget = build(Budget, node, where="annotate.detector")
-    labels = _labels(config)
+    labels, limits = _labels(config), _limits(config)
     detector, quality = train_detector(
-        labels, lambda uid: decode(read_file(files[uid])).pixels, budget=budget, seed=config["seed"]
+        labels, lambda uid: decode(read_file(files[uid]), limits=limits).pixels, budget=budget, seed=config["seed"]
     )
     version = detector.save(place.set / "detector", quality)
     told = f"{quality.positives} machine-made and {quality.negatives} other pictures that it did not learn from"
     log.info("detector, version %s: area under the curve %.3f on %s", version, quality.auc, told)
-    found = score_all(place.catalogue, pictures, detector.say, tool="detector", version=version)
+    found = score_all(place.catalogue, pictures, detector.say, tool="detector", version=version, limits=limits)
     log.info("%s; its scores order a queue and take nothing out", _account(found))
     scores = {uid: row["ai"] for uid, row in read_scores(place.catalogue, "detector").items() if uid not in labels}
     for uid in queue(scores, by=by)[:SHOWN]:
@@ -129,12 +131,20 @@ def _mask(config: dict[str, Any], pictures: list[tuple[int, Path]]) -> None:
         )
     segmenter = OnnxSegmenter(Path(node["path"]), name=node["name"])
     found = write_masks(
-        Workspace.of(config).catalogue, pictures, segmenter, tool=segmenter.name, version=segmenter.version
-    )
+        Workspace.of(config).catalogue, pictures, segmenter, tool=segmenter.name, version=segmenter.version,
+        limits=_limits(config),
+    )  # fmt: skip
     told = "".join(f"; {reason} {count:,}" for reason, count in found.refused.items())
     log.info(
         "%s: %s masks written, %s pictures had one%s", segmenter.name, f"{found.written:,}", f"{found.there:,}", told
     )
+
+
+def _limits(config: dict[str, Any]) -> Any:
+    """Those under which the pictures were catalogued."""
+    from ...image.picture import Limits
+
+    return build(Limits, config["catalogue"]["limits"], where="catalogue.limits")
 
 
 def _account(found: Any) -> str:
