@@ -33,6 +33,12 @@ def test_a_wrong_key_is_an_error_with_a_suggestion(node, says) -> None:
         build(Thing, node, where="thing")
 
 
+def test_what_the_code_gives_is_no_setting() -> None:
+    """`+data.shard.engine=ray` would be taken, and nothing come of it."""
+    with pytest.raises(ConfigError, match="unknown setting 'folder'"):
+        build(Thing, {"size": 1, "folder": "a"}, where="thing", folder=Path("b"))
+
+
 def test_an_unknown_kind_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"did you mean 'thing'"):
         choose({"thing": Thing}, {"kind": "thin", "size": 1}, where="x")

@@ -189,6 +189,9 @@ def test_another_process_draws_the_same():
         ({"order": ("count", "general+count")}, "named twice"),
         ({"shuffle": 1.5}, "not a probability"),
         ({"section_dropout": {"meta": -1}}, "not a probability"),
+        ({"section_dropout": {"meta": "some"}}, "'some' is no number"),
+        ({"tag_dropout_of": {"watermark": None}}, "None is no number"),
+        ({"languages": {"ja": "often"}}, "'often' is no number"),
         ({"quality": "best"}, "unknown name 'best'"),
     ],
 )

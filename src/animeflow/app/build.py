@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 def build(make: Callable[..., T], node: Mapping[str, Any] | None, *, where: str, **given: Any) -> T:
     """`make(**node, **given)`. Raises ConfigError for a key the constructor does not have, with a did-you-mean, and for one that
-    is missing. Lists become tuples and strings become Paths where the annotation says so."""
+    is missing; what is given here is no setting. Lists become tuples and strings become Paths where the annotation says so."""
     node = dict(node or {})
     signature = inspect.signature(make)
     known = [name for name, p in signature.parameters.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    options = [name for name in known if name not in given]
     for key in node:
-        if key not in known:
-            options = [name for name in known if name not in given]
+        if key not in options:
             raise ConfigError(
                 f"unknown setting '{key}'{did_you_mean(key, options)}",
                 where=where,

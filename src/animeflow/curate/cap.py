@@ -8,6 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from ..core.mixed import mixed
+
 
 def allowed(counts: Mapping[str, int], caps: Mapping[str, Fraction]) -> dict[str, int]:
     """How many of each capped kind may stay: the most with which every one has at most its share of all that stay.
@@ -35,9 +37,6 @@ def chosen(uids: np.ndarray, count: int, kind: str) -> np.ndarray:
 
 
 def _drawn(uids: np.ndarray, kind: str) -> np.ndarray:
-    """uint64, as if drawn at random, from the uid and the kind alone (splitmix64)."""
+    """uint64, as if drawn at random, from the uid and the kind alone."""
     key = int.from_bytes(hashlib.blake2b(f"cap\x1f{kind}".encode(), digest_size=8).digest(), "big")
-    z = np.asarray(uids, dtype=np.int64).view(np.uint64) + np.uint64(key)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    return mixed(uids, key)

@@ -134,10 +134,13 @@ class CaptionPolicy:
         if len(set(self.sections)) < len(self.sections):
             raise ConfigError(f"a section is named twice in {list(self.order)}", where=f"{WHERE}.order")
         for name, weights in (("kinds", self.kinds), ("languages", self.languages)):
+            _numbers(weights, name)
             if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
                 raise ConfigError(f"{name}={dict(weights)} has no positive weight", where=f"{WHERE}.{name}")
         chances = {"shuffle": self.shuffle, "tag_dropout": self.tag_dropout, "official_style": self.official_style}
         chances |= {"alias": self.alias, "translate": self.translate, "mixed": self.mixed}
+        for option in ("section_dropout", "tag_dropout_of", "quality_words", "quality_scores", "periods"):
+            _numbers(getattr(self, option), option)
         chances |= {**self.section_dropout, **self.tag_dropout_of, **self.quality_words, **self.quality_scores}
         if isinstance(self.implied, str):
             _known([self.implied], IMPLIED, "implied")
@@ -263,3 +266,9 @@ def _known(names: Any, known: tuple[str, ...], option: str) -> None:
                 where=f"{WHERE}.{option}",
                 do=f"known here: {', '.join(known)}",
             )
+
+
+def _numbers(values: Mapping[str, Any], option: str) -> None:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"{value!r} is no number", where=f"{WHERE}.{option}.{name}")
