@@ -51,7 +51,7 @@ VERBS = {
 }
 PLAIN = ("show", "import", "unpack")  # verbs that take no settings
 MODULES = {"import": "import_kohya"}  # a word of Python's own
-BENCHES = ("reader", "step", "encode", "images")
+BENCHES = ("reader", "step", "encode", "images", "screen")
 
 EPILOG = """\b
 The path:  toonworld -> catalogue -> shard -> codec -> cache -> train -> export -> sample -> report

@@ -46,7 +46,7 @@ def measure(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        pictures = [_picture(number, *source) for number in range(count)]
+        pictures = [drawn(number, *source) for number in range(count)]
         load = os.getloadavg()
         log.info("images: %d pictures of %dx%d, %d rounds", count, *source, rounds)
         kinds = {
@@ -120,7 +120,7 @@ def _psnr(found: Pixels, wanted: Pixels) -> float:
     return 10 * math.log10(255**2 / error) if error else math.inf
 
 
-def _picture(number: int, height: int, width: int) -> Pixels:
+def drawn(number: int, height: int, width: int) -> Pixels:
     """Drawn figures with a little grain."""
     pixels = draw(sample_scene(0, number), height, width, layers=False).pixels
     noise = torch.randn(pixels.shape, generator=seed.generator("bench", "images", number)).mul_(GRAIN).round_()

@@ -14,7 +14,7 @@ from ..compose import compose
 from ..jobs import job_of
 from ..wiring import use_threads
 
-ONE_CORE = ("reader", "images")
+ONE_CORE = ("reader", "images", "screen")
 
 
 def run(
