@@ -40,7 +40,7 @@ def take(pictures: Path, folder: str = "catalogue") -> tuple[Catalogue, IngestRe
 
 
 def state(catalogue: Catalogue) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in catalogue.folder.iterdir()}
+    return {file.name: file.read_bytes() for file in catalogue.folder.rglob("*") if file.is_file()}
 
 
 def swap(folder: Path, one: str, other: str) -> None:

@@ -10,7 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
+from pathlib import Path
+
+import numpy as np
 
 from ..core.engine import Engine
 from ..core.files import sha256 as digest_of
@@ -31,6 +35,7 @@ from .table import Catalogue, Rejection
 
 WINDOW = 2048
 COMMIT_EVERY = 32_768
+LOOKS = 262_144  # kept in memory between two writes of their tables; a fingerprint has about 1 KB
 
 
 @dataclass
@@ -142,28 +147,40 @@ class _Run:
 
     def save(self, *, final: bool = False) -> None:
         self.catalogue.commit(final=final)
-        self.seen.save()
         self._save_looks()
+        self.seen.save()  # last: of what is known as seen the looks are there
 
     def _save_looks(self) -> None:
         """Fingerprints and measures, beside the table."""
-        folder = self.catalogue.folder
+        prints, scores = self._tables()
         looks = sorted(self.looks.items())
         beside.put(
-            folder / "prints.parquet",
+            prints,
             beside.PRINTS,
             ({"uid": uid, "print": look.print} for uid, look in looks if look.print),
         )
         beside.put(
-            folder / "scores" / "screen.parquet",
+            scores,
             beside.SCORES,
             ({"uid": uid, "name": name, "score": score} for uid, look in looks for name, score in look.measures),
             about={"tool": "screen", "version": str(screen.VERSION)},
         )
         self.looks = {}
 
+    def _tables(self) -> tuple[Path, Path]:
+        return self.catalogue.folder / "prints.parquet", self.catalogue.folder / "scores" / "screen.parquet"
+
+    @cached_property
+    def _looked(self) -> set[int]:
+        """Pictures whose looks stood in both tables when this run began."""
+        prints, scores = map(beside.uids, self._tables())
+        return set(np.intersect1d(prints, scores, assume_unique=True).tolist())
+
     def save_sometimes(self) -> None:
         """A commit writes the whole table, so the distance between two grows with it."""
+        if len(self.looks) >= LOOKS:
+            self._save_looks()
+            self.seen.save()
         if self.report.found - self.saved_at >= max(COMMIT_EVERY, len(self.catalogue) // 4):
             self.saved_at = self.report.found
             self.save()
@@ -191,7 +208,7 @@ class _Run:
                 self._reject(candidate, "own_sample", f"drawn by a run of ours: {drawn}")
                 continue
             self.report.notes.update(checked.notes)
-            self._add(candidate, checked)
+            self._add(candidate, checked, looked=known[i] is not None)
 
     def _refuse(self, candidate: Candidate) -> str | None:
         """Why a candidate is not even opened."""
@@ -221,9 +238,10 @@ class _Run:
         self.catalogue.reject(Rejection(_storable(path), reason, _storable(detail), self.name))
         self.report.rejected[reason] += 1
 
-    def _add(self, candidate: Candidate, checked: Checked) -> None:
+    def _add(self, candidate: Candidate, checked: Checked, *, looked: bool) -> None:
         post = self._post(candidate, checked)
-        self.looks[post.uid] = checked
+        if not looked or post.uid not in self._looked:
+            self.looks[post.uid] = checked
         first = self.catalogue.path_of(post.sha256)
         if first is not None and first != post.path:
             self.catalogue.displace(post.path)

@@ -40,7 +40,7 @@ def write(file: Path, tables: Iterable[pa.Table]) -> dict[str, Any]:
     counts: dict[str, Counter[str]] = {name: Counter() for name in COUNTED}
     posts = size = 0
     with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
-        for group in _groups(tables):
+        for group in groups(tables):
             writer.write_table(group.combine_chunks())
             posts, size = posts + len(group), size + pc.sum(group["bytes"]).as_py()
             for name, counter in counts.items():
@@ -49,7 +49,7 @@ def write(file: Path, tables: Iterable[pa.Table]) -> dict[str, Any]:
     return {"posts": posts, "bytes": size} | {name: dict(sorted(counts[name].items())) for name in COUNTED}
 
 
-def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The same rows in tables of ROWS_PER_GROUP; the last may be shorter."""
     waiting: list[pa.Table] = []
     rows = 0
