@@ -12,7 +12,9 @@ from animeflow.image.encode import encode_png
 from animeflow.image.likeness import DUPLICATE, UNRELATED, VARIANT, likeness
 from animeflow.image.picture import Picture
 from animeflow.toonworld.dataset import World
+from animeflow.toonworld.draw import draw
 from animeflow.toonworld.variants import edit_pair
+from animeflow.toonworld.words import ATTRIBUTES
 
 WORLD = World(seed=11, sizes=((256, 256),))
 
@@ -103,3 +105,23 @@ def test_the_order_of_the_two_does_not_matter():
     one, two = likeness(view(a), view(b)), likeness(view(b), view(a))
     assert (one.kind, one.relation) == (two.kind, two.relation)
     assert one.scale * two.scale == pytest.approx(1, rel=0.01)
+
+
+@pytest.mark.parametrize("cut", [1, 3, 5])
+def test_a_crop_of_a_small_picture_has_no_difference_however_it_was_cut(cut: int):
+    """What is measured around a pixel at the edge must not see paper beside a picture, nor half a pixel of shift."""
+    world = World(seed=0, sizes=((96, 96), (112, 96)))
+    for index in range(6):
+        pixels = world.drawing(index).pixels
+        found = likeness(view(pixels[cut:-cut, cut:-cut]), view(pixels))
+        assert (found.kind, found.changed) == ("duplicate", 0.0), (index, found)
+
+
+def test_a_changed_face_is_no_noise_in_a_small_picture():
+    """Two figures of 96 pixels have faces of ten: less than what recompression leaves in a large picture."""
+    world = World(seed=0, sizes=((96, 96),), count_weights={2: 1.0}, named_share=0.0)
+    for index in range(8):
+        scene = world.scene(index)
+        faces = [face for face in ATTRIBUTES["expression"] if face != scene.figures[0].expression]
+        changed = draw(scene.replace("expression", faces[index % len(faces)]), 96, 96).pixels
+        assert likeness(view(world.drawing(index).pixels), view(changed)).kind == "variant", index

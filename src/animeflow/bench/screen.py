@@ -1,5 +1,5 @@
-"""What a picture costs when it is catalogued: hashing, decoding, the fingerprint, the signs of its origin, the measures; and what four
-million would cost. Knows drawn pictures; no catalogue.
+"""What a picture costs when it is catalogued: hashing, decoding, fingerprint, signs of origin, measures; and four million of them.
+Knows drawn pictures; no catalogue.
 
 Every part is measured alone, by turns, in seconds of the processor, so that the sum can be divided by cores.
 """

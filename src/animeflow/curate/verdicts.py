@@ -6,10 +6,10 @@ A verdict belongs to two fingerprints, not to two files or places: it holds as l
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import lru_cache, partial
+from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..catalogue.reading import read_file
+from ..core.engine import Engine
 from ..core.errors import DataError
 from ..core.files import atomic_path
 from ..image import alignment, likeness
@@ -37,7 +38,7 @@ SCHEMA = pa.schema(
 )
 CHUNK = 16  # pairs a worker takes at a time
 KEPT_EVERY = 2048  # verdicts between two writings of the file
-VIEWS = 64  # pictures that a worker keeps ready
+READY = 192 * 2**20  # bytes of pictures that a worker keeps ready: its pairs meet the same ones again and again
 
 Pair = tuple[int, int]  # uids, the smaller first
 
@@ -72,7 +73,7 @@ class Verdicts:
         self.looked = 0
         self._version = f"{likeness.VERSION}:{alignment.SIDE}"
         self._known: dict[bytes, Likeness] = self._read()
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: Executor | None = None
 
     def __enter__(self) -> Verdicts:
         return self
@@ -109,8 +110,7 @@ class Verdicts:
         work = partial(_look, limits=self.limits)
         if self.workers > 1 and len(chunks) > 1:
             if self._pool is None:
-                context = multiprocessing.get_context("spawn")  # a fork of a threaded process may hang
-                self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_one_thread)
+                self._pool = Engine(workers=self.workers).executor()
             results: Iterable[list[Likeness]] = self._pool.map(work, chunks)
         else:
             results = map(work, chunks)
@@ -140,22 +140,41 @@ def _row(key: bytes, found: Likeness) -> dict[str, Any]:
     return {"key": key} | {name: getattr(found, name) for name in SCHEMA.names[1:]}
 
 
-def _one_thread() -> None:
-    alignment.one_thread()
+class _Views:
+    """Pictures ready to be compared, the longest unused given up first."""
+
+    def __init__(self, room: int = READY) -> None:
+        self.room, self.bytes = room, 0
+        self._kept: OrderedDict[tuple[str, Limits], alignment.View | None] = OrderedDict()
+
+    def get(self, path: str, limits: Limits) -> alignment.View | None:
+        key = (path, limits)
+        if key not in self._kept:
+            try:
+                view = alignment.View.of(decode(read_file(path), limits=limits))
+            except (BadPicture, OSError):  # it was a picture when the catalogue was made
+                view = None
+            self._kept[key] = view
+            self.bytes += _size(view)
+            while self.bytes > self.room and len(self._kept) > 2:
+                self.bytes -= _size(self._kept.popitem(last=False)[1])
+        self._kept.move_to_end(key)
+        return self._kept[key]
 
 
-@lru_cache(maxsize=VIEWS)
-def _view(path: str, limits: Limits) -> alignment.View | None:
-    try:
-        return alignment.View.of(decode(read_file(path), limits=limits))
-    except (BadPicture, OSError):  # it was a picture when the catalogue was made
-        return None
+def _size(view: alignment.View | None) -> int:
+    """Its pixels, and features as many as it may have of its size."""
+    return 0 if view is None else view.pixels.nbytes * 2 + min(view.pixels.nbytes * 3, 500 * 130 * 4)
+
+
+_views = _Views()
 
 
 def _look(pairs: Sequence[tuple[str, str]], *, limits: Limits) -> list[Likeness]:
+    alignment.one_thread()  # many workers share the cores
     found = []
     for first, second in pairs:
-        a, b = _view(first, limits), _view(second, limits)
+        a, b = _views.get(first, limits), _views.get(second, limits)
         if a is None or b is None:
             found.append(Likeness(likeness.UNRELATED, "unreadable"))
         else:

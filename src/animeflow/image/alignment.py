@@ -81,7 +81,7 @@ def placements(a: View, b: View) -> Iterator[Placement]:
     """Every way in which `a` may lie in `b`, the plain ones first; the dear one is looked for when it is asked for."""
     if (frames := _box_to_box((0, 0, *a.size), (0, 0, *b.size), "frame")) is not None:
         yield frames
-    if (matched := _by_features(a, b)) is not None:
+    if (matched := by_features(a, b)) is not None:
         yield matched
     whole = (0, 0, *a.size) == a.box and (0, 0, *b.size) == b.box
     if not whole and (boxes := _box_to_box(a.box, b.box, "content")) is not None:
@@ -105,7 +105,7 @@ def _sift() -> cv2.SIFT:
     return cv2.SIFT_create(nfeatures=FEATURES, contrastThreshold=0.02)  # type: ignore[attr-defined]
 
 
-def _by_features(a: View, b: View) -> Placement | None:
+def by_features(a: View, b: View) -> Placement | None:
     """The scale and shift that most matches agree on, fitted to them by least squares. Pictures are not turned."""
     from_N2, to_N2 = _matches(a, b)
     if len(from_N2) < 4:

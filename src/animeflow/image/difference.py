@@ -79,8 +79,10 @@ def overlay(a: View, b: View, placement: Placement) -> Overlay:
     solid_a, solid_b = (
         np.ones(p.shape[:2], bool) if t is None else t >= SOLID for p, t in ((pixels, alpha), (b.pixels, b.alpha))
     )
+    # Beyond its frame a shows what b does: what is measured around a pixel at the edge would else see paper beside a picture.
+    shown_a = np.where(frame[..., None], laid(pixels, border=255), b.pixels)
     return Overlay(
-        *(laid(pixels, border=255), b.pixels, frame, ink_a, content_b),
+        *(shown_a, b.pixels, frame, ink_a, content_b),
         *(laid(solid_a.astype(np.uint8) * 255, border=0) > 250, solid_b),
         *(min(1.0, float(inside_a)), float(inside_b)),
     )

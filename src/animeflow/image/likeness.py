@@ -3,21 +3,23 @@ Knows two pictures; knows no set, and asks no hash."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
 
-from .alignment import Placement, View, placements
+from .alignment import Placement, View, by_features, placements
 from .difference import BLOCK, Difference, Overlay, difference, lines, overlay
 from .refinement import refined
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same two pictures would get another verdict."""
 
 DUPLICATE, VARIANT, UNRELATED = "duplicate", "variant", "unrelated"
 
+SURE = 0.85  # of the lines agree, frame on frame
 FEW = 8  # blocks with lines; a picture with fewer is flat
 SPOT = 16  # pixels of the largest spot that recompression and resampling leave
 NOISE = 0.004  # share of the area that they change
@@ -71,6 +73,11 @@ def likeness(a: View, b: View) -> Likeness:
         return Likeness(UNRELATED, UNRELATED)
     placement, over = placed
     both = difference(over.a, over.b, over.frame & (over.ink_a | over.ink_b))
+    for other in _others(a, b, placement) if both.changed else ():
+        onto = overlay(a, b, other)
+        exact = difference(onto.a, onto.b, onto.frame & (onto.ink_a | onto.ink_b))
+        if exact.changed < both.changed:
+            placement, over, both = other, onto, exact
     found = _judged(a, b, placement, over, both)
     if found.kind != DUPLICATE and (figure := _figure(a, b, placement, over)) is not None:
         return figure
@@ -89,12 +96,31 @@ def _best(a: View, b: View) -> tuple[Placement, Overlay] | None:
             score = 0.5
         if best is None or score > best[0] + 0.02:  # the plainer one where they are equal
             best = score, placement
-        if placement.how == "frame" and score > 0.85:  # as good as it gets: no need to look for features
-            break
+        if placement.how == "frame" and score > SURE:
+            break  # as good as it gets: no need to look for features
     if best is None or best[0] < REWORKED - 0.05:
         return None
     placement = refined(best[1], overlay(a, b, best[1]))
     return placement, overlay(a, b, placement)
+
+
+def _others(a: View, b: View, placement: Placement) -> Iterator[Placement]:
+    """What may fit yet better: whole pixels, on which a crop lies that nobody resized; and features, where a crop of 95 % was laid
+    frame on frame over its whole."""
+    if (pixels := _to_pixels(placement)) is not None:
+        yield pixels
+    if placement.how == "frame" and a.source != b.source and (matched := by_features(a, b)) is not None:
+        yield matched
+        if (pixels := _to_pixels(matched)) is not None:
+            yield pixels
+
+
+def _to_pixels(placement: Placement) -> Placement | None:
+    """The same on whole pixels, for pictures of one scale; None for others, and where it is so already."""
+    if max(abs(placement.scale_x - 1), abs(placement.scale_y - 1)) > 0.01:
+        return None
+    found = replace(placement, scale_x=1.0, scale_y=1.0, x=float(round(placement.x)), y=float(round(placement.y)))
+    return None if found == placement else found
 
 
 def _judged(a: View, b: View, placement: Placement, over: Overlay, d: Difference) -> Likeness:
@@ -107,7 +133,7 @@ def _judged(a: View, b: View, placement: Placement, over: Overlay, d: Difference
             *(d.largest, round(less, 4), d.spot, placement.how, round(placement.scale_x, 5), placement.support),
         )
 
-    clean = d.largest <= SPOT and d.changed <= NOISE
+    clean = d.largest <= _spot(a, b) and d.changed <= NOISE
     if d.blocks < FEW:  # hardly a line: only the same flat picture is the same
         flat = clean and d.level < 3 and less > WHOLE and placement.how == "frame"
         return verdict(*((DUPLICATE, _size(a, b)) if flat else (UNRELATED, UNRELATED)))
@@ -140,7 +166,7 @@ def _figure(a: View, b: View, placement: Placement, over: Overlay) -> Likeness |
         d = difference(over.a, over.b, core)
         if d.blocks < 16 or d.alike < FIGURE_LINES:
             continue
-        clean = d.largest <= SPOT and d.changed <= NOISE
+        clean = d.largest <= _spot(a, b) and d.changed <= NOISE
         if not clean and d.changed > LOCAL:
             continue
         return Likeness(
@@ -172,6 +198,11 @@ def _elsewhere(a: View, b: View, placement: Placement) -> bool:
         for x, y in ((0, 0), (1, 1))
     ]
     return max(abs(off) / max(b.size) for corner in corners for off in corner) > ELSEWHERE
+
+
+def _spot(a: View, b: View) -> float:
+    """Pixels of the largest spot that may be noise. In a small picture a face is no larger than one."""
+    return min(SPOT, max(min(*a.size, *b.size) / 32, 2))
 
 
 def _size(a: View, b: View) -> str:

@@ -12,17 +12,22 @@ from typing import Any
 
 from ...core import files
 from ...core.errors import AnimeflowError, ConfigError
+from ...evaluate.screening import Screening
 from ...model import registry
 from .. import wiring
 from ..compose import choices, compose, config_folder
+from ..curation import selection
+from ..screened import planted_account
 from ..wiring import Workspace, use_threads
 
 log = logging.getLogger(__name__)
 DEMO, SMOKE = "toonworld_tiny", "toonworld_smoke"
+PLANTS = ("curate=toonworld", "toonworld.planted=24")  # what a set should not have, to show that it is found
+FAST_PLANTS = ("curate=toonworld", "toonworld.planted=6")
 
 
 def run(overrides: Sequence[str], *, fast: bool = False, family: str | None = None) -> None:
-    words = [f"experiment={experiment(family, fast=fast)}", *overrides]
+    words = [f"experiment={experiment(family, fast=fast)}", *(FAST_PLANTS if fast else PLANTS), *overrides]
     config = compose(words)
     use_threads(config["train"]["threads"])
     begin = time.perf_counter()
@@ -35,11 +40,13 @@ def run(overrides: Sequence[str], *, fast: bool = False, family: str | None = No
         seconds[title] = round(time.perf_counter() - started, 1)
         return result
 
-    from . import cache, catalogue, export, report, sample, shard, toonworld, train
+    from . import cache, catalogue, dedup, export, report, sample, shard, toonworld, train
 
     place = Workspace.of(config)
     step("draw pictures", lambda: toonworld.draw(config))
     step("catalogue", lambda: catalogue.collect(config))
+    step("find copies and versions", lambda: dedup.group(config))
+    step("look for what was planted", lambda: _screened(config))
     step("shards", lambda: shard.cut(config))
     wanted = {"codec": config["model"].get("codec"), "oracle": config["evaluate"]["oracle"]}
     small_nets = [verb for verb, folder in wanted.items() if folder is not None]
@@ -100,6 +107,15 @@ def _side_by_side(verbs: Sequence[str], words: Sequence[str]) -> None:
                 f"'animeflow {verb}' ended with exit code {code}",
                 do=f"run it alone to see why: animeflow {verb} {' '.join(words)}",
             )
+
+
+def _screened(config: dict[str, Any]) -> None:
+    """Count what the screens and the query made of the planted pictures, for the report."""
+    account = planted_account(config, selection(config))
+    if account is not None:
+        files.write_json(Workspace.of(config).run / "screening.json", account)
+        for line in Screening.from_dict(account).lines():
+            log.info("%s", line)
 
 
 def _progress_sheet(config: dict[str, Any], *, rows: int = 6) -> None:
