@@ -20,6 +20,7 @@ from animeflow.data.reader import ShardSet
 from animeflow.data.shard import write_shards
 from animeflow.text.caption import CaptionPolicy
 from animeflow.text.lexicon import Wordbook
+from animeflow.text.quality import Bounds
 
 PLAIN = CaptionPolicy(order=("quality", "general"), rating_words={}, size_tags=False)
 SCORED = replace(PLAIN, quality="score", quality_smallest=10)
@@ -86,6 +87,20 @@ def test_bounds_are_ranked_once_over_the_set_and_written_down(data: Set):
     with pytest.raises(DataError, match="of another set"):
         with_bounds(SCORED, shards, place_of(data.folder))
     file.unlink()
+
+
+def test_bounds_of_the_table_of_facts_are_those_of_the_posts(tmp_path: Path):
+    ratings, days = ("general", "explicit", None), (None, "2019-05-01", "2020-01-02")
+    posts = [
+        replace(post, score=n % 7, rating=ratings[n % 3], created_at=days[n % 5 % 3])
+        for n, post in enumerate(make_posts(tmp_path / "p", 24))
+    ]
+    write_shards(posts, PLAN, tmp_path / "shards", root=tmp_path / "p")
+    shards, policy = ShardSet(tmp_path / "shards"), replace(SCORED, quality_smallest=3)
+    found = with_bounds(policy, shards, place_of(tmp_path)).bounds
+    ladders = (policy.quality_words, policy.quality_scores)
+    assert found == Bounds.measure(map(shards.facts, shards.uids), ladders=ladders, smallest=3)
+    assert {"general/2019", "explicit/2019", "unknown", "all"} <= {*found.groups}
 
 
 def test_another_set_and_other_ladders_have_other_bounds(data: Set):

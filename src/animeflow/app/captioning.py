@@ -37,6 +37,7 @@ def with_bounds(policy: CaptionPolicy, shards: ShardSet, home: Place) -> Caption
     shards, or measured now over all of their posts, which gives the same."""
     if policy.quality != "score":
         return policy
+    from ..data.facts import facts_of
     from ..data.place import read_json
     from ..text.quality import Bounds
 
@@ -49,7 +50,8 @@ def with_bounds(policy: CaptionPolicy, shards: ShardSet, home: Place) -> Caption
             )
         return replace(policy, bounds=Bounds.from_facts(kept))
     log.info("ranking the scores of %s posts", f"{len(shards):,}")
-    posts = (_scored(shards.facts(uid)) for uid in shards.uids)
+    table = facts_of(shards, ("rating", "score", "year"), uids=shards.uids)
+    posts = (_scored(row) for part in table.to_batches(max_chunksize=65_536) for row in part.to_pylist())
     ladders = (policy.quality_words, policy.quality_scores)
     bounds = Bounds.measure(posts, ladders=ladders, smallest=policy.quality_smallest)
     if not bounds.groups:
@@ -70,8 +72,10 @@ def keep_bounds(policy: CaptionPolicy, shards: ShardSet, folder: Path) -> Path |
     return file
 
 
-def _scored(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: facts.get(name) for name in ("rating", "created_at", "score")}
+def _scored(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the table of facts as `Bounds` asks of posts."""
+    year = row["year"]
+    return {"rating": row["rating"], "score": row["score"], "created_at": None if year is None else f"{year:04d}"}
 
 
 def _asked(policy: CaptionPolicy, shards: ShardSet) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def exposures_of(config: Config, uids: list[int], concepts: Callable[[], Mapping
     if not settings.says_something:
         return None
     from ..data.exposure import columns, exposures
-    from ..data.facts import facts_of, table_of
+    from ..data.facts import facts_of, sources_of
     from ..data.reader import ShardSet
     from ..data.repeats import repeats_of
 
@@ -83,8 +83,7 @@ def exposures_of(config: Config, uids: list[int], concepts: Callable[[], Mapping
     )
     repeats = repeats_of(concepts(), said) if said else None
     if needed <= {"source"}:
-        known = concepts() if needed else dict.fromkeys(uids, "")
-        return exposures(table_of((uid, {"source": known[uid]}) for uid in uids), settings, repeats=repeats)
+        return exposures(sources_of(uids, concepts() if needed else None), settings, repeats=repeats)
     if shards.size("manifest.json") is None:
         raise ConfigError(
             f"it cannot be told here which pictures fit: {', '.join(sorted(needed))}", where="data.loader.exposure",

@@ -14,6 +14,7 @@ from typing import Any
 from ...core.errors import AnimeflowError, DataError
 from ...core.seed import uniform
 from ..compose import compose
+from ..machine_tags import with_machine_tags
 from ..wiring import Workspace, captions, family
 
 COUNTED = 2000  # captions that the figures are of
@@ -74,7 +75,7 @@ def _pictures(config: Mapping[str, Any], wanted: int) -> list[Picture]:
     if len(catalogue := Catalogue(place.catalogue)):
         part = max(1, len(catalogue) // (4 * wanted))  # a uid is a hash, so every so manieth is a fair share
         posts = catalogue.iterate(f"uid % {part} = {seed % part}" if part > 1 else None)
-        found = heapq.nsmallest(wanted, posts, key=lambda post: chance(post.uid))
+        found = with_machine_tags(config, heapq.nsmallest(wanted, posts, key=lambda post: chance(post.uid)))
         return [(post.uid, post.as_dict()) for post in found]
     if (place.shards / MANIFEST).is_file():
         shards = ShardSet(place.shards)
