@@ -10,6 +10,7 @@ from PIL import Image
 
 from animeflow.app.lora import length
 from animeflow.app.lora.found import Found
+from animeflow.app.lora.job import blocklist_of
 from animeflow.app.lora.scan import require_enough, scan, slug
 from animeflow.app.lora.situations import prompts
 from animeflow.catalogue.ingest import ingest
@@ -18,6 +19,7 @@ from animeflow.catalogue.table import Catalogue
 from animeflow.core.errors import DataError
 from animeflow.data.shard import write_shards
 from animeflow.image.bucket import Bucket, BucketPlan
+from animeflow.text.importers.build import build
 
 
 def draw(path: Path, *, seed: int = 0, size: tuple[int, int] = (64, 48), mode: str = "RGB") -> Path:
@@ -32,6 +34,20 @@ def fill(folder: Path, count: int, *, first: int = 0, tags: str | None = "1girl,
         draw(folder / f"{i:02d}.png", seed=first + i)
         if tags is not None:
             (folder / f"{i:02d}.txt").write_text(tags)
+
+
+def test_what_the_catalogue_will_refuse_is_no_picture_here_either(tmp_path: Path) -> None:
+    """A word of the user's list, by another of its names too."""
+    table = tmp_path / "tags.csv"
+    table.write_text("tag,category,count,ja\nsmile,general,9,笑顔\nhat,general,5,帽子\n")
+    build([table], tmp_path / "tags.db")
+    for name, tags in (("a", "1girl, 笑顔"), ("b", "1girl, smile"), ("c", "帽子")):
+        draw(tmp_path / "p" / f"{name}.png", seed=ord(name))
+        (tmp_path / "p" / f"{name}.txt").write_text(tags)
+    words = ("learn.rank=4", "catalogue.blocklist=[smile]", f"text.database={tmp_path / 'tags.db'}")
+    for said, kept in (((), "abc"), (words[:2], "ac"), (words, "c")):
+        found = scan(tmp_path / "p", blocklist=blocklist_of(said))
+        assert "".join(sorted(seen.path.stem for group in found.groups for seen in group.pictures)) == kept
 
 
 def accounted(found: Found) -> set[str]:

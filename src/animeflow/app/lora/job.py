@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import ConfigError
+from ...text.blocklist import Blocklist
+from ..compose import key_of
+from ..tag_database import with_other_names
 from ..wiring import Workspace
 from .base import find_base
 from .begun import next_name, require_same_settings
@@ -23,7 +26,7 @@ def prepare(folder: Path, asked: Asked, *, on_found: Callable[[Found], None] | N
         AnimeflowError: the folder, the base or a setting cannot be used.
     """
     _require_form(asked)
-    found = scan(folder, masks="data.shard.masks=off" not in asked.words)
+    found = scan(folder, masks="data.shard.masks=off" not in asked.words, blocklist=blocklist_of(asked.words))
     if on_found is not None:
         on_found(found)
     least = 1 if "catalogue.val_share" in keys(asked.words) else LEAST
@@ -35,6 +38,18 @@ def prepare(folder: Path, asked: Asked, *, on_found: Callable[[Found], None] | N
     require_same(chosen)
     require_same_settings(chosen.config)
     return chosen
+
+
+def blocklist_of(words: Sequence[str]) -> Blocklist:
+    """The blocklist of the catalogue to come: what it refuses is no picture of the run here either, or the run's own pictures would
+    not be those of the folder when it goes on."""
+    from omegaconf import OmegaConf
+
+    said = [each.lstrip("+") for each in words if key_of(each) in ("catalogue.blocklist", "text.database")]
+    node: Any = OmegaConf.to_container(OmegaConf.from_dotlist(said))
+    names = node.get("catalogue", {}).get("blocklist")
+    blocklist = Blocklist.default().with_tags(names if isinstance(names, list) else ())
+    return with_other_names(blocklist, {"text": node.get("text", {})})
 
 
 def _require_form(asked: Asked) -> None:

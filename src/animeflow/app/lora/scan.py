@@ -33,18 +33,26 @@ LEAST = 2  # pictures of a concept
 NAMED = 4  # folders that are left alone
 
 
-def scan(folder: Path, *, decoded: int = DECODED, limits: Limits | None = None, masks: bool = True) -> Found:
+def scan(
+    folder: Path,
+    *,
+    decoded: int = DECODED,
+    limits: Limits | None = None,
+    masks: bool = True,
+    blocklist: Blocklist | None = None,
+) -> Found:
     """Everything below `folder`.
 
     Args:
         decoded: pixels of pictures that are decoded; of what is beyond only the head is read.
         masks: look at what tells figures from backgrounds, as shards do with `data.shard.masks=auto`.
+        blocklist: the one under which they will be catalogued; default: the project's.
     Raises:
         DataError: it is no folder, or nothing in it can be learned from.
     """
     folder = Path(folder)
     _require_folder(folder)
-    reader = _Reader(decoded, limits or Limits(), masks)
+    reader = _Reader(decoded, limits or Limits(), masks, blocklist or Blocklist.default())
     groups: list[Group] = []
     notes: list[str] = []
     for root, inner, regularisation in _roots(folder):
@@ -101,9 +109,9 @@ def slug(title: str) -> str:
 class _Reader:
     """Judges files one by one; remembers how much it has decoded, what it has seen and what it dropped."""
 
-    def __init__(self, decoded: int, limits: Limits, masks: bool) -> None:
+    def __init__(self, decoded: int, limits: Limits, masks: bool, blocklist: Blocklist) -> None:
         self.masks = masks
-        self.left, self.limits, self.blocklist = decoded, limits, Blocklist.default()
+        self.left, self.limits, self.blocklist = decoded, limits, blocklist
         self.dropped: list[Dropped] = []
         self._known: set[str] = set()
 
