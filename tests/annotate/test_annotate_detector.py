@@ -27,7 +27,8 @@ def picture(uid: int) -> np.ndarray:
 
 @pytest.mark.slow
 def test_a_planted_artefact_is_found_on_pictures_that_were_held_back(tmp_path: Path):
-    detector, quality = train_detector({uid: bool(uid % 2) for uid in range(160)}, picture, budget=Budget(steps=100))
+    budget = Budget(steps=80, patches=4, lr=4e-3)
+    detector, quality = train_detector({uid: bool(uid % 2) for uid in range(160)}, picture, budget=budget)
     assert quality.auc >= 0.95 and quality.positives == quality.negatives == 20
     fresh = {uid: detector.score(picture(uid)) for uid in range(1000, 1040)}
     made, drawn = ([score for uid, score in fresh.items() if uid % 2 == odd] for odd in (1, 0))
