@@ -102,15 +102,31 @@ def test_errors_keep_their_class_and_a_dead_worker_is_known_as_one() -> None:
     pytest.importorskip("ray")
     program = """
 from concurrent.futures.process import BrokenProcessPool
-import os
+import os, tempfile, time
 from animeflow.core.engine import Engine
 from animeflow.image.decode import decode
 from animeflow.image.picture import BadPicture
-with Engine("ray", 1).executor() as pool:
+with Engine("ray", 2).executor() as pool:
     error = pool.submit(decode, b"").exception()
     assert isinstance(error, BadPicture) and error.reason == "empty", error
     assert isinstance(pool.submit(os._exit, 1).exception(), BrokenProcessPool)
     assert list(pool.map(abs, range(-3, 0))) == [3, 2, 1]
+
+# No more than `workers` under way at once, also in a cluster that has room; what waits can be taken back.
+def work(folder, number):
+    begun = os.path.join(folder, str(number))
+    open(begun, "w").close()
+    many = len(os.listdir(folder))
+    time.sleep(0.05)
+    os.remove(begun)
+    return many
+
+with tempfile.TemporaryDirectory() as folder, Engine("ray", 1).executor() as narrow:
+    assert set(narrow.map(work, [folder] * 8, range(8))) == {1}
+    asked = [narrow.submit(time.sleep, 0.2) for _ in range(5)]
+    narrow.shutdown(cancel_futures=True)
+    assert asked[0].result() is None and asked[-1].cancelled()
+    assert sum(future.cancelled() for future in asked) >= 3
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-4000:]

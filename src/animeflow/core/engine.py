@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import connection
 from typing import Any
 
@@ -76,27 +79,54 @@ class RayExecutor(Executor):
     """Functions as tasks of Ray. A task whose worker dies is not tried again: the one who asked decides."""
 
     def __init__(self, engine: Engine, *, gpus: float = 0) -> None:
-        self._ray, self._gpus = _connect(engine), gpus
+        self._ray = _connect(engine)
+        # Made once: Ray keeps every remote function that was ever made, in the cluster and in each worker.
+        self._task = self._ray.remote(max_retries=0, num_cpus=1, num_gpus=gpus)(_told)
+        self._free = engine.workers if engine.workers > 0 else sys.maxsize
+        self._waiting: deque[tuple[Future[Any], tuple[Any, ...]]] = deque()
+        self._lock = threading.Lock()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        remote = self._ray.remote(max_retries=0, num_cpus=1, num_gpus=self._gpus)(_told)
         answer: Future[Any] = Future()
-        answer.set_running_or_notify_cancel()
-        remote.remote(fn, args, kwargs).future().add_done_callback(lambda found: self._settle(found, answer))
+        with self._lock:
+            self._waiting.append((answer, (fn, args, kwargs)))
+        self._begin()
         return answer
 
-    def _settle(self, found: Future[Any], answer: Future[Any]) -> None:
-        error = found.exception()
+    def _begin(self) -> None:
+        """Give the cluster what waits, as far as `workers` of the engine allows."""
+        while True:
+            with self._lock:
+                if not self._waiting or not self._free:
+                    return
+                answer, call = self._waiting.popleft()
+                if not answer.set_running_or_notify_cancel():
+                    continue
+                self._free -= 1
+            found = self._task.remote(*call).future()
+            found.add_done_callback(partial(self._settle, answer))
+
+    def _settle(self, answer: Future[Any], found: Future[Any]) -> None:
+        with self._lock:
+            self._free += 1
+        self._begin()
+        lost = self._ray.exceptions
+        error = CancelledError("Ray was shut down") if found.cancelled() else found.exception()
         if error is None:
             value, raised = found.result()
             answer.set_result(value) if raised is None else answer.set_exception(raised)
-        elif isinstance(error, self._ray.exceptions.WorkerCrashedError | self._ray.exceptions.OutOfMemoryError):
+        elif isinstance(error, lost.WorkerCrashedError | lost.OutOfMemoryError | lost.NodeDiedError):
             answer.set_exception(BrokenProcessPool(str(error)))
         else:
             answer.set_exception(error)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Nothing: the cluster stays for the next stage, and ends with this process where it was started here."""
+        """The cluster stays for the next stage, and ends with this process where it was started here."""
+        if cancel_futures:
+            with self._lock:
+                waiting, self._waiting = self._waiting, deque()
+            for answer, _ in waiting:
+                answer.cancel()
 
 
 def _told(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Exception | None]:
