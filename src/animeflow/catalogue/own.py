@@ -1,6 +1,7 @@
 """Pictures that runs of ours drew: a set that takes them in teaches a model its own faults. Knows runs' folders by name only.
 
-What a run drew is known by its bytes, and by its pixels where a copy lost its text or was packed anew.
+A picture in a folder `samples` is ours if it bears our recipe: a person's folder may be called so too. What a run drew is then
+known by its bytes, and by its pixels where a copy lost its text or was packed anew.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from ..image.picture import Limits
 from .check import check
 
 log = logging.getLogger(__name__)
-INDEX = "own_samples.jsonl"
+INDEX = ".own_samples.jsonl"  # hidden: the folder may be among somebody's pictures
+HEAD = 1 << 16  # bytes, in which a recipe begins: it stands before the pixels
+RECIPE = b"tEXtanimeflow\0"
 
 
 class OwnSamples:
@@ -49,13 +52,14 @@ class OwnSamples:
         """(path, sha256, hash of the pixels) of every picture, out of the index where the file did not change."""
         index, rows, changed = folder / INDEX, [], False
         before = _index(index)
-        for file in sorted(folder.rglob("samples/**/*.png")):
-            stat = file.stat()
+        for file in sorted(set(folder.rglob("samples/**/*.png"))):
+            try:
+                stat = file.stat()
+            except OSError:  # gone since, or a link to nothing
+                continue
             path, key = str(file), [file.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns, VERSION]
             if (hashes := before.get(json.dumps(key))) is None:
-                checked = check(path, Limits())
-                pixels = "" if checked.reason else Fingerprint.unpack(checked.print).pixels.hex()
-                hashes, changed = [checked.sha256, pixels], True
+                hashes, changed = _hashes(file), True
             rows.append((path, key, hashes))
         if changed or len(rows) != len(before):
             lines = (json.dumps([key, hashes]) for _, key, hashes in rows)
@@ -63,7 +67,20 @@ class OwnSamples:
                 write_text(index, "".join(f"{line}\n" for line in lines))
             except OSError as error:  # another person's runs: they are read again next time
                 log.warning("no index of %s could be kept: %s", folder, error.strerror)
-        return [(path, sha256, pixels) for path, _, (sha256, pixels) in rows]
+        return [(path, sha256, pixels) for path, _, (sha256, pixels) in rows if sha256]
+
+
+def _hashes(file: Path) -> list[str]:
+    """sha256 of the bytes and hash of the pixels; empty where they are not ours, or not known."""
+    try:
+        with open(file, "rb") as opened:
+            ours = RECIPE in opened.read(HEAD)
+    except OSError:
+        ours = False
+    if not ours:
+        return ["", ""]
+    checked = check(str(file), Limits())
+    return [checked.sha256, "" if checked.reason else Fingerprint.unpack(checked.print).pixels.hex()]
 
 
 def _index(file: Path) -> dict[str, list[str]]:
