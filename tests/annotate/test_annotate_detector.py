@@ -108,5 +108,17 @@ def test_masks_are_written_beside_pictures_with_their_tool_and_never_over_a_pers
     assert np.array_equal(mask, segment(np.zeros((12, 16, 3), np.uint8)))
     rows = [json.loads(line) for line in (catalogue / RECORD).read_text().splitlines()]
     assert rows == [{"uid": uid, "mask": f"{uid}.mask.png", "tool": "half", "version": "1"} for uid in (0, 2)]
+
+    def broken(pixels: np.ndarray) -> np.ndarray:
+        if pixels[0, 0, 0] == 160:
+            raise ConfigError("no plane")
+        return segment(pixels)
+
+    for i in (0, 2):
+        (pictures / f"{i}.mask.png").unlink()
+    with pytest.raises(ConfigError, match="no plane"):
+        write_masks(tmp_path / "other", items, broken, tool="half", version="1")
+    assert [json.loads(line)["uid"] for line in (tmp_path / "other" / RECORD).read_text().splitlines()] == [0]
+    write_masks(tmp_path / "other", items, segment, tool="half", version="1")
     again = write_masks(catalogue, items, segment, tool="half", version="1")
     assert again.written == 0 and len((catalogue / RECORD).read_text().splitlines()) == 2

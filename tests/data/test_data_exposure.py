@@ -222,6 +222,21 @@ def test_others_keep_what_they_have_or_take_a_share():
         made(posts[:200], {"mixture": {**mixture, "others": {"share": 1}}})
 
 
+def test_a_product_of_weights_beyond_all_sense_is_told():
+    weights = [{"where": {"source": "danbooru"}, "exposure": 200}] * 2
+    with pytest.raises(ConfigError, match="40,000 times in an epoch"):
+        made(POSTS, {"weights": weights})
+    assert made(POSTS, {"weights": weights, "cap": 9}).times.max() == 9
+
+
+def test_what_nothing_can_be_counted_by_is_told_without_a_guess_that_is_the_same_word():
+    plain = [{"tags": {}, "source": "a"}, {"tags": {}, "source": "a"}]
+    for by, hint in (("character", False), ("charakter", True)):
+        with pytest.raises(ConfigError, match="anything to be counted by") as told:
+            made(plain, {"balance": {"by": by, "alpha": 0.5}})
+        assert ("did you mean" in str(told.value)) is hint
+
+
 def test_a_picture_is_in_the_first_component_that_fits():
     mixture = {"three": {"share": 1, "where": {"tags": "3d*"}}, "boorus": {"share": 1, "where": {"source": "danbooru"}}}
     assert made(POSTS, {"mixture": mixture}).component.tolist() == [0, 1, 0, 2, 2]

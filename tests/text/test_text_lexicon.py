@@ -86,6 +86,14 @@ def test_a_caption_has_one_language_and_the_sentence_settles_it():
     }
 
 
+def test_an_alias_is_written_with_underscores_where_tags_are():
+    book = wordbook(aliases={"smile": ["smiling face"], "1girl": ["one girl"]})
+    facts = {"tags": {"general": ["1girl", "smile", "cat_ears"]}}
+    for underscores, text in ((True, "one_girl, smiling_face, cat_ears"), (False, "one girl, smiling face, cat ears")):
+        wanted = policy(wordbook=book, alias=1.0, underscores=underscores, size_tags=False, rating_words={})
+        assert draws(facts, wanted, 1)[0].text == text
+
+
 def test_artists_ladders_years_and_ratings_are_never_translated():
     wanted = policy(
         kinds={"tags": 1}, languages={"es": 1}, translate=1.0, quality="keep", artist_prefix="@", order=(

@@ -72,25 +72,27 @@ def write_masks(
     """Write `NAME.mask.png` beside every picture that has no mask, and a line on each into `masks.jsonl` of the catalogue."""
     result, every = Masked(), list(pictures)
     lines = (folder / RECORD).read_text(encoding="utf-8").splitlines() if (folder / RECORD).is_file() else []
-    with progress(f"masks {tool}", len(every)) as advance:
-        for uid, file in every:
-            advance(1)
-            if split_path(file) is not None:
-                reason: str | None = "in_an_archive"  # nothing can be written beside it
-            elif mask_of(file) is not None:
-                result.there += 1
-                continue
-            else:
-                reason = _write(file, segment, limits)
-            if reason is None:
-                result.written += 1
-                lines.append(
-                    json.dumps({"uid": uid, "mask": f"{file.stem}.mask.png", "tool": tool, "version": version})
-                )
-            else:
-                result.refused[reason] = result.refused.get(reason, 0) + 1
-    if result.written:
-        write_text(folder / RECORD, "".join(f"{line}\n" for line in lines))
+    try:
+        with progress(f"masks {tool}", len(every)) as advance:
+            for uid, file in every:
+                advance(1)
+                if split_path(file) is not None:
+                    reason: str | None = "in_an_archive"  # nothing can be written beside it
+                elif mask_of(file) is not None:
+                    result.there += 1
+                    continue
+                else:
+                    reason = _write(file, segment, limits)
+                if reason is None:
+                    result.written += 1
+                    lines.append(
+                        json.dumps({"uid": uid, "mask": f"{file.stem}.mask.png", "tool": tool, "version": version})
+                    )
+                else:
+                    result.refused[reason] = result.refused.get(reason, 0) + 1
+    finally:  # what was written before something failed is told too
+        if result.written:
+            write_text(folder / RECORD, "".join(f"{line}\n" for line in lines))
     return result
 
 

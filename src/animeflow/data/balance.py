@@ -107,6 +107,6 @@ def _is_pattern(word: str) -> bool:
 
 
 def _meant(balance: Balance) -> str:
-    return next(
-        (hint for word in balance.by if "*" not in word and (hint := did_you_mean(word, (*CATEGORIES, *WORDS)))), ""
-    )
+    known = (*CATEGORIES, *WORDS)
+    unknown = (word for word in balance.by if "*" not in word and word not in known)
+    return next((hint for word in unknown if (hint := did_you_mean(word, known))), "")

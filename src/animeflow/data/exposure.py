@@ -18,6 +18,9 @@ from .conditions import columns_of, fits, nearest
 from .exposure_settings import OTHERS, WHERE, Component, Settings, Weight
 from .turns import ONCE, Turns
 
+MOST = 2**14
+"""Visits of a picture in an epoch: in 64 bits `Turns` counts those of 2^17 epochs."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -95,6 +98,11 @@ def exposures(table: pa.Table, settings: Settings, *, repeats: Mapping[int, int]
     names, component = _components(table, settings.mixture)
     cap = settings.cap
     times = _mixed(times, names, component, settings.mixture, cap) if names else np.minimum(times, cap)
+    if times.max(initial=0) > MOST:
+        raise ConfigError(
+            f"a picture would come {times.max():,.0f} times in an epoch", where=WHERE,
+            do=f"ask for smaller weights, or set a cap: {MOST:,} is the most that the order of data counts",
+        )  # fmt: skip
     if not times.any():
         raise ConfigError("no picture is left to show: every one has a weight of 0", where=WHERE)
     loss = _product(table, settings.loss, f"{WHERE}.loss").astype(np.float32) if settings.loss else None

@@ -21,9 +21,6 @@ class Lexicon(Protocol):
     def implied(self, name: str) -> Iterable[str]:
         """Every tag that a tag implies, at any distance."""
 
-    def count(self, name: str) -> int | None:
-        """How many posts have it, as far as that is known."""
-
 
 class Wordbook:
     """A lexicon as captions use it: asked once per tag, by one thread at a time, and without words that must not be written.

@@ -70,10 +70,6 @@ def is_language(code: str) -> bool:
     return found is not None and base(found) in LANGUAGES
 
 
-def has_han(text: str) -> bool:
-    return _HAN.search(text) is not None
-
-
 def is_cjk(text: str) -> bool:
     """Whether it has letters of Chinese, Japanese or Korean."""
     return bool(_KANA.search(text) or _HANGUL.search(text) or _HAN.search(text))

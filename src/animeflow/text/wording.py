@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from .policy import CaptionPolicy
-from .tags import to_words
+from .tags import to_name, to_words
 
 Tag = tuple[str, str]
 """A section and what stands in it: the name of a tag or, once it is written, its word."""
@@ -51,7 +51,8 @@ def _other_word(
     assert policy.wordbook is not None
     if language == "en":
         aliases = policy.wordbook.aliases(name) if policy.alias and rng.random() < policy.alias else ()
-        return rng.choice(aliases) if aliases else None
+        alias = rng.choice(aliases) if aliases else None
+        return to_name(alias) if alias and policy.underscores else alias
     if not certain and rng.random() >= policy.translate:
         return None
     words = policy.wordbook.translations(name, language)
