@@ -1,4 +1,4 @@
-"""The contract, kept by sd35/tiny under every length policy of T5 and without T5."""
+"""The contract, kept by sd35/tiny under every length policy of T5, with captions longer than CLIP, and without T5."""
 
 from __future__ import annotations
 
@@ -42,6 +42,10 @@ class TestTinyWithRaggedText(TestTiny):
 
 class TestTinyWithComfysText(TestTiny):
     options: ClassVar[dict[str, Any]] = {"t5_pad_policy": "comfy", "clip_length": 10}
+
+
+class TestTinyWithLongClip(TestTiny):
+    options: ClassVar[dict[str, Any]] = {"t5_pad_policy": "comfy", "clip_length": 10, "clip_chunks": 3}
 
 
 class TestTinyWithoutT5(TestTiny):

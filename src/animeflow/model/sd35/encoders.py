@@ -13,6 +13,7 @@ from ...core.files import address
 from ..packing import sent
 from ..protocol import Prompt
 from ..weights import hash_state
+from .clip_chunks import Chunks, Token, chunks
 from .t5_length import T5Length
 
 
@@ -25,6 +26,7 @@ class Clip:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = _expect_long_captions(tokenizer)
         self.length = length or min(tokenizer.model_max_length, model.config.max_position_embeddings)
+        self.room = self.length - 2  # between start and end
         self.width = int(model.config.hidden_size)
         self.pooled_width = int(model.config.projection_dim)
         self.identity = address(
@@ -44,17 +46,42 @@ class Clip:
         tokens = self.tokenizer(
             list(captions), padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
         )
-        output = self.model(sent(tokens["input_ids"], self.model.device), output_hidden_states=True)
-        return output.hidden_states[-2], output.text_embeds
+        return self._read(tokens["input_ids"])
 
     @torch.no_grad()
     def weighted(self, prompt: Prompt) -> tuple[Tensor, Tensor]:
         """States `[length, width]` of one prompt with emphasis, float32, and pooled `[pooled_width]`, which has none."""
-        start, end = (self.tokenizer.bos_token_id, 1.0), (self.tokenizer.eos_token_id, 1.0)
-        tokens = [start, *_tokens(self.tokenizer, prompt)[: self.length - 2], end]
-        ids_2L, weights_L1 = _beside_empty(tokens, [start, end], pad=self.tokenizer.pad_token_id, length=self.length)
-        output = self.model(sent(ids_2L, self.model.device), output_hidden_states=True)
-        return _emphasised(output.hidden_states[-2], weights_L1), output.text_embeds[0].clone()
+        return self.weighted_chunks([_tokens(self.tokenizer, prompt)[: self.room]])
+
+    def cut(self, prompt: Prompt) -> Chunks:
+        """All tokens of a prompt in chunks of at most `room`."""
+        return chunks([_tokens(self.tokenizer, [piece]) for piece in prompt], room=self.room)
+
+    @torch.no_grad()
+    def read_chunks(self, captions: Sequence[Chunks]) -> tuple[Tensor, Tensor]:
+        """States `[B, K * length, width]` of captions of K chunks each, and pooled `[B, pooled_width]` of their first
+        chunks. Every chunk is encoded for itself."""
+        ids_BKL = torch.tensor([[self._row(chunk) for chunk in caption] for caption in captions])
+        states, pooled = self._read(ids_BKL.flatten(0, 1))
+        return states.unflatten(0, ids_BKL.shape[:2]).flatten(1, 2), pooled[:: ids_BKL.shape[1]]
+
+    @torch.no_grad()
+    def weighted_chunks(self, prompt: Chunks) -> tuple[Tensor, Tensor]:
+        """States `[K * length, width]` of one prompt with emphasis, float32, and pooled `[pooled_width]` of its first chunk, which
+        has none. Every chunk stands beside the same empty prompt."""
+        states, pooled = self._read(torch.tensor([self._row(chunk) for chunk in [*prompt, []]]))
+        weights = [[1.0, *(weight for _, weight in chunk)] for chunk in prompt]
+        weights_KL = torch.tensor([row + [1.0] * (self.length - len(row)) for row in weights])
+        return _emphasised(states, weights_KL[..., None]).flatten(0, 1), pooled[0].clone()
+
+    def _row(self, chunk: Sequence[Token]) -> list[int]:
+        """Ids of one chunk with start, end and padding, `length` of them."""
+        ids = [self.tokenizer.bos_token_id, *(token for token, _ in chunk), self.tokenizer.eos_token_id]
+        return ids + [self.tokenizer.pad_token_id] * (self.length - len(ids))
+
+    def _read(self, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
+        output = self.model(sent(ids_BL, self.model.device), output_hidden_states=True)
+        return output.hidden_states[-2], output.text_embeds
 
 
 class T5:
@@ -94,11 +121,7 @@ class T5:
         ids_2n, weights_n1 = _beside_empty(
             tokens, [end], pad=self.tokenizer.pad_token_id, length=self.length(len(tokens))
         )
-        return _emphasised(self(ids_2n.tolist()), weights_n1)
-
-
-Token = tuple[int, float]
-"""The id of a token and its weight."""
+        return _emphasised(self(ids_2n.tolist()), weights_n1[None])[0]
 
 
 def _tokens(tokenizer: Any, prompt: Prompt) -> list[Token]:
@@ -115,10 +138,11 @@ def _beside_empty(tokens: list[Token], empty: list[Token], *, pad: int, length: 
     return torch.tensor(ids), torch.tensor(weights)[:, None]
 
 
-def _emphasised(states_2LD: Tensor, weights_L1: Tensor) -> Tensor:
-    """z_empty + w (z - z_empty) for the token at every place: `lerp` is exact at w = 1 and at w = 0."""
-    z_LD, z_empty_LD = states_2LD.float()
-    return torch.lerp(z_empty_LD, z_LD, weights_L1.to(z_LD.device))
+def _emphasised(states: Tensor, weights_KL1: Tensor) -> Tensor:
+    """z_empty + w (z - z_empty) for the token at every place, `[K, L, D]`: `lerp` is exact at w = 1 and at w = 0. `states`
+    `[K + 1, L, D]` has the empty prompt last."""
+    z_KLD, z_empty_LD = states[:-1].float(), states[-1].float()
+    return torch.lerp(z_empty_LD.expand_as(z_KLD), z_KLD, weights_KL1.to(z_KLD.device))
 
 
 def _expect_long_captions(tokenizer: Any) -> Any:

@@ -22,6 +22,7 @@ from ..toon_codec import untrained_codec
 from ..work import Work
 from . import lora, sizes
 from .backbone import Backbone
+from .clip_chunks import check as check_chunks
 from .load import check_flavour, find_weights, stored_backbone, stored_shape
 from .shapes import shape
 from .t5_length import BUCKETS, T5Length
@@ -49,6 +50,7 @@ class SD35:
         text_dtype: dtype the encoders compute in; rows are stored in bf16.
         vocabulary: words of the tiny flavour's tokenizers; default: toonworld's.
         clip_length: tokens of the tiny flavour's CLIPs.
+        clip_chunks: pieces of 75 tokens in which the CLIPs may read one caption, as ComfyUI does; 1 cuts it at 77 tokens.
         depth, heads, dual_attention_layers, joint_attention_dim, pooled_projection_dim, pos_embed_max_size: change the
             flavour's shape.
         seed: of random weights.
@@ -60,7 +62,7 @@ class SD35:
         "implementation": "https://github.com/Stability-AI/sd3.5",  # whose key names the original layouts use
     }
     lora_targets = lora.TARGETS
-    text_settings = ("t5_pad_policy", "t5_length", "clip_length")
+    text_settings = ("t5_pad_policy", "t5_length", "clip_length", "clip_chunks")
 
     def __init__(
         self,
@@ -76,6 +78,7 @@ class SD35:
         text_dtype: str = "float32",
         vocabulary: Sequence[str] | None = None,
         clip_length: int = 40,
+        clip_chunks: int = 1,
         depth: int | None = None,
         heads: int | None = None,
         dual_attention_layers: Sequence[int] | None = None,
@@ -108,6 +111,8 @@ class SD35:
             else T5Length(t5_pad_policy, length, maximum=BUCKETS[-1] if t5_pad_policy == "buckets" else 512)
         )
         self.vocabulary, self.clip_length, self.seed = vocabulary, clip_length, seed
+        check_chunks(clip_chunks, length=clip_length if flavour == "tiny" else CLIP_LENGTH)
+        self.clip_chunks = clip_chunks
         self._given_codec, self._given_text = codec, text
         self._backbone: Backbone | None = None
         self._codec: KLCodec | TinyCodec | None = None
@@ -169,8 +174,9 @@ class SD35:
     @property
     def text_tokens(self) -> int:
         """CLIP's tokens and T5's. A policy that pads to no one length is taken at `T5Length.length`: few captions are longer.
-        `buckets` is taken at its last: a plan that holds for it holds for the others."""
-        clip, t5 = self.clip_length if self.flavour == "tiny" else CLIP_LENGTH, self.t5_length
+        `buckets` and CLIP's pieces are taken at their most: a plan that holds for it holds for the others."""
+        length, t5 = self.clip_length if self.flavour == "tiny" else CLIP_LENGTH, self.t5_length
+        clip = length * self.clip_chunks
         if not self.with_t5:
             return clip + t5.null
         return clip + (t5.limit if t5.policy == "buckets" else t5.length)
@@ -214,7 +220,7 @@ class SD35:
             "codec": self.codec().fingerprint,
             "text": self.text_tower().fingerprint,
             "t5_length": repr(self.t5_length),
-        }
+        } | ({"clip_chunks": str(self.clip_chunks)} if self.clip_chunks > 1 else {})
 
     def _build_backbone(self) -> Backbone:
         if self.weights is not None:
@@ -250,7 +256,12 @@ class SD35:
         width, folder = self.shape.joint_attention_dim, self._folder(self._given_text, "text_encoder")
         if folder is not None:
             return SD3TextTower.load(
-                folder.parent, joint_dim=width, t5_length=self.t5_length, dtype=self.text_dtype, with_t5=self.with_t5
+                folder.parent,
+                joint_dim=width,
+                t5_length=self.t5_length,
+                clip_chunks=self.clip_chunks,
+                dtype=self.text_dtype,
+                with_t5=self.with_t5,
             )
         if self.flavour != "tiny":
             raise ConfigError(
@@ -262,6 +273,7 @@ class SD35:
             self.vocabulary or default_words(),
             joint_dim=width,
             clip_length=self.clip_length,
+            clip_chunks=self.clip_chunks,
             t5_length=self.t5_length,
             with_t5=self.with_t5,
         )  # without our seed: they stand for released encoders, which are the same for every run

@@ -76,6 +76,10 @@ class DiffusersFolder:
 
     def notes(self) -> list[str]:
         tower = self.family.text_tower()
+        return [*_clip_notes(tower.clip_chunks, tower.clip_l.length), *self._t5_notes()]
+
+    def _t5_notes(self) -> list[str]:
+        tower = self.family.text_tower()
         if tower.t5 is None:
             return ["There is no T5: load the pipeline with text_encoder_3=None, tokenizer_3=None."]
         if tower.t5_length.policy != "diffusers":
@@ -120,3 +124,12 @@ class DiffusersFolder:
             "image_encoder": [None, None],
             "feature_extractor": [None, None],
         }
+
+
+def _clip_notes(chunks: int, length: int) -> list[str]:
+    if chunks == 1:
+        return []
+    return [
+        f"In the training CLIP read long captions in up to {chunks} pieces of {length - 2} tokens, as ComfyUI does; a pipeline "
+        f"cuts every prompt at {length} tokens of CLIP."
+    ]

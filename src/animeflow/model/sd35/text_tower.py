@@ -22,6 +22,7 @@ from ..packing import Returning, groups
 from ..pretrained import load_whole
 from ..protocol import Prompt, TextRow
 from ..weights import hash_files, weight_files
+from .clip_chunks import Chunks, check
 from .encoders import T5, Clip
 from .t5_length import T5Length
 
@@ -33,6 +34,9 @@ class SD3TextTower:
 
     A row holds `clip_l [Lc, 768]`, `clip_g [Lc, 1280]`, `pooled_l [768]`, `pooled_g [1280]` and, where there is a T5,
     `t5 [n, 4096]` (released sizes). Without T5 `collate` puts as many zero tokens as the length policy says.
+
+    With `clip_chunks` above one, the CLIPs read a long caption in as many pieces as it needs, at most so many (`clip_chunks.py`).
+    Their states stand one after the other, so Lc is 77 times the pieces; the pooled vectors are the first piece's.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class SD3TextTower:
         *,
         joint_dim: int,
         t5_length: T5Length,
+        clip_chunks: int = 1,
         row_dtype: torch.dtype = torch.bfloat16,
         captions_at_once: int = 32,
     ) -> None:
@@ -53,8 +58,9 @@ class SD3TextTower:
                 where="model.text",
                 do="the two CLIP widths must fit into the joint width, T5's must equal it, both CLIPs need one length",
             )
+        check(clip_chunks, length=clip_l.length)
         self.clip_l, self.clip_g, self.t5 = clip_l, clip_g, t5
-        self.joint_dim, self.t5_length = joint_dim, t5_length
+        self.joint_dim, self.t5_length, self.clip_chunks = joint_dim, t5_length, clip_chunks
         self.row_dtype, self.captions_at_once = row_dtype, captions_at_once
         self.encoders = PARTS if t5 else PARTS[:2]
         # Tokenizers hold state while they work, and `to` moves weights that `encode` reads.
@@ -66,6 +72,7 @@ class SD3TextTower:
             t5_length=repr(t5_length),
             joint_dim=joint_dim,
             dtype=str(row_dtype),
+            **({"clip_chunks": clip_chunks} if clip_chunks > 1 else {}),
         )
 
     @classmethod
@@ -75,6 +82,7 @@ class SD3TextTower:
         *,
         joint_dim: int,
         t5_length: T5Length,
+        clip_chunks: int = 1,
         dtype: torch.dtype = torch.float32,
         row_dtype: torch.dtype = torch.bfloat16,
         with_t5: bool = True,
@@ -103,7 +111,9 @@ class SD3TextTower:
             model = load_whole(T5EncoderModel, part, dtype=dtype)
             tokenizer = T5TokenizerFast.from_pretrained(folder / "tokenizer_3", local_files_only=True)
             t5 = T5(model, tokenizer, length=t5_length, weights=hash_files(weight_files(part)))
-        return cls(clip_l, clip_g, t5, joint_dim=joint_dim, t5_length=t5_length, row_dtype=row_dtype)
+        return cls(
+            clip_l, clip_g, t5, joint_dim=joint_dim, t5_length=t5_length, clip_chunks=clip_chunks, row_dtype=row_dtype
+        )
 
     def save(self, folder: str | Path) -> None:
         """Into the folders that `load` and a diffusers pipeline read."""
@@ -119,10 +129,15 @@ class SD3TextTower:
         different = sorted(set(captions))
         rows: dict[str, dict[str, Tensor]] = {caption: {} for caption in different}
         with self._alone, Returning(self.row_dtype) as returning:
-            for places in groups([self.clip_l.length] * len(different), most=self.captions_at_once):
+            cut = [self._cut([(caption, 1.0)])[1] for caption in different] if self.clip_chunks > 1 else []
+            lengths = [len(chunks) for chunks, _ in cut] if cut else [1] * len(different)
+            for places in groups(lengths, most=self.captions_at_once):
                 some = [rows[different[place]] for place in places]
-                for letter, clip in (("l", self.clip_l), ("g", self.clip_g)):
-                    states, pooled = clip([different[place] for place in places])
+                for which, (letter, clip) in enumerate((("l", self.clip_l), ("g", self.clip_g))):
+                    if cut:
+                        states, pooled = clip.read_chunks([cut[place][which] for place in places])
+                    else:
+                        states, pooled = clip([different[place] for place in places])
                     returning.add(states, partial(_put, some, f"clip_{letter}"))
                     returning.add(pooled, partial(_put, some, f"pooled_{letter}"))
             if self.t5:
@@ -135,31 +150,32 @@ class SD3TextTower:
         return [self._weighted(prompt) for prompt in prompts]
 
     def collate(self, rows: Sequence[TextRow], *, drop: Sequence[frozenset[str]] | None = None) -> Conditioning:
-        """`text [B, Lc + Lt, joint]` and `pooled [B, P]`; `text_mask` (bool `[B, Lc + Lt]`) only where T5 lengths differ."""
+        """`text [B, Lc + Lt, joint]` and `pooled [B, P]`; `text_mask` (bool `[B, Lc + Lt]`) only where lengths differ. A row's
+        tokens stand at the front, CLIP's before T5's, and zeros behind them."""
         dropped = drop if drop is not None else [frozenset()] * len(rows)
         self._check_drop(rows, dropped)
         rows = [_without(row, names) for row, names in zip(rows, dropped, strict=True)]
-        clip = torch.stack([torch.cat([row["clip_l"], row["clip_g"]], dim=-1) for row in rows])
-        clip = F.pad(clip, (0, self.joint_dim - clip.shape[-1]))
         pooled = torch.stack([torch.cat([row["pooled_l"], row["pooled_g"]]) for row in rows])
-        if self.t5:
-            tokens = [row["t5"] for row in rows]
-        else:
-            tokens = [clip.new_zeros(self.t5_length.null, self.joint_dim) for _ in rows]
-        lengths = torch.tensor([len(states) for states in tokens])
+        texts = [self._joint(row) for row in rows]
+        lengths = torch.tensor([len(text) for text in texts])
         longest = int(lengths.max())
-        t5 = torch.stack([F.pad(states, (0, 0, 0, longest - len(states))) for states in tokens])
-        tensors = {"text": torch.cat([clip, t5], dim=1), "pooled": pooled}
+        text = torch.stack([F.pad(text, (0, 0, 0, longest - len(text))) for text in texts])
+        tensors = {"text": text, "pooled": pooled}
         if int(lengths.min()) < longest:
-            real = torch.arange(longest)[None, :] < lengths[:, None]
-            tensors["text_mask"] = torch.cat([real.new_ones(clip.shape[:2]), real], dim=1)
+            tensors["text_mask"] = torch.arange(longest)[None, :] < lengths[:, None]
         return Conditioning(tensors)
 
     def num_tokens(self, caption: str) -> Mapping[str, tuple[int, int]]:
-        """Per encoder: (tokens of the caption with its start and end, tokens that are kept)."""
-        parts = {"clip_l": (self.clip_l, self.clip_l.length), "clip_g": (self.clip_g, self.clip_g.length)}
+        """Per encoder: (tokens of the caption with its start and end, tokens that are kept). Start and end count once, in however
+        many pieces a CLIP reads the caption."""
         with self._alone:
-            counts = {name: (part.num_tokens(caption), limit) for name, (part, limit) in parts.items()}
+            if self.clip_chunks > 1:
+                whole, kept = self._cut([(caption, 1.0)])
+                sums = [[sum(map(len, chunks)) + 2 for chunks in both] for both in (whole, kept)]
+                counts = dict(zip(PARTS[:2], zip(*sums, strict=True), strict=True))
+            else:
+                clips = {"clip_l": self.clip_l, "clip_g": self.clip_g}
+                counts = {name: (clip.num_tokens(caption), clip.length) for name, clip in clips.items()}
             if self.t5:
                 counts["t5"] = (self.t5.num_tokens(caption), self.t5_length.limit)
         return {name: (tokens, min(tokens, limit)) for name, (tokens, limit) in counts.items()}
@@ -181,6 +197,20 @@ class SD3TextTower:
     def device(self) -> torch.device:
         return torch.device(self.clip_l.model.device)
 
+    def _cut(self, prompt: Prompt) -> tuple[list[Chunks], list[Chunks]]:
+        """The pieces of a prompt for CLIP-L and for CLIP-G: all of them, and those that are read. Both CLIPs read as many, since
+        their states stand side by side."""
+        whole = [clip.cut(prompt) for clip in (self.clip_l, self.clip_g)]
+        most = min(self.clip_chunks, *map(len, whole))
+        return whole, [chunks[:most] for chunks in whole]
+
+    def _joint(self, row: TextRow) -> Tensor:
+        """One row's tokens `[Lc + Lt, joint]`: the CLIPs side by side with zeros up to the joint width, then T5."""
+        clip = torch.cat([row["clip_l"], row["clip_g"]], dim=-1)
+        clip = F.pad(clip, (0, self.joint_dim - clip.shape[-1]))
+        t5 = row["t5"] if self.t5 else clip.new_zeros(self.t5_length.null, self.joint_dim)
+        return torch.cat([clip, t5])
+
     def _encode_t5(
         self, t5: T5, rows: Sequence[dict[str, Tensor]], captions: Sequence[str], returning: Returning
     ) -> None:
@@ -195,8 +225,10 @@ class SD3TextTower:
             return self.encode([prompt[0][0]])[0]
         row: dict[str, Tensor] = {}
         with self._alone:
-            for letter, clip in (("l", self.clip_l), ("g", self.clip_g)):
-                row[f"clip_{letter}"], row[f"pooled_{letter}"] = (self._stored(part) for part in clip.weighted(prompt))
+            cut = self._cut(prompt)[1] if self.clip_chunks > 1 else None
+            for which, (letter, clip) in enumerate((("l", self.clip_l), ("g", self.clip_g))):
+                states, pooled = clip.weighted_chunks(cut[which]) if cut else clip.weighted(prompt)
+                row[f"clip_{letter}"], row[f"pooled_{letter}"] = self._stored(states), self._stored(pooled)
             if self.t5:
                 row["t5"] = self._stored(self.t5.weighted(prompt))
         return row

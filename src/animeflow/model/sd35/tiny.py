@@ -36,6 +36,7 @@ def tiny_tower(
     *,
     joint_dim: int = 128,
     clip_length: int = 40,
+    clip_chunks: int = 1,
     t5_length: T5Length | None = None,
     with_t5: bool = True,
     seed: int = 0,
@@ -62,7 +63,9 @@ def tiny_tower(
     if with_t5:
         tokenizer_3 = t5_tokenizer(words, length=length.limit)
         t5 = T5(_t5(tokenizer_3, joint_dim, seed), tokenizer_3, length=length)
-    return SD3TextTower(clip_l, clip_g, t5, joint_dim=joint_dim, t5_length=length, row_dtype=row_dtype)
+    return SD3TextTower(
+        clip_l, clip_g, t5, joint_dim=joint_dim, t5_length=length, clip_chunks=clip_chunks, row_dtype=row_dtype
+    )
 
 
 def _clip(tokenizer: Any, width: int, length: int, seed: int, name: str) -> CLIPTextModelWithProjection:
