@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from data_toys import PLAN, make_posts
 from hypothesis import given, settings
@@ -339,3 +340,16 @@ def test_facts_are_read_out_of_the_shards_once(tmp_path):
     assert facts_of(fewer, {"source"}, uids=fewer.uids)["uid"].to_pylist() == fewer.uids
     assert set(SCHEMA.names) >= {"uid", "source", "generator", "year", "character"}
     assert isinstance(table, pa.Table) and Counter(table["source"].to_pylist()) == {"test": 12}
+
+
+def test_tags_are_kept_in_columns_that_hold_more_than_two_gigabytes(tmp_path):
+    """What five million pictures have: a plain column of Arrow cannot be put into the order of the uids then."""
+    write_shards(make_posts(tmp_path / "p", 2), PLAN, tmp_path / "shards", root=tmp_path / "p")
+    shards = ShardSet(tmp_path / "shards")
+    before = facts_of(shards, {"general"}, uids=shards.uids)
+    assert pa.types.is_large_list(before.schema.field("general").type)
+    old = pq.read_table(tmp_path / "shards" / FILE)
+    plain = old.set_column(old.schema.get_field_index("general"), "general", old["general"].cast(pa.list_(pa.string())))
+    for older in (plain, old.drop_columns("general")):  # as an earlier version kept them
+        pq.write_table(older.replace_schema_metadata(old.schema.metadata), tmp_path / "shards" / FILE)
+        assert facts_of(shards, {"general"}, uids=shards.uids).equals(before)

@@ -27,12 +27,15 @@ log = logging.getLogger(__name__)
 FILE = "facts.parquet"
 _OF = b"animeflow.samples"  # hash of the samples that the table tells of
 _AT_ONCE = 20_000
+TAGS = pa.large_list(
+    pa.large_string()
+)  # of five millions of pictures they are more than the 2^31 bytes of a plain column
 SCHEMA = pa.schema(
     [
         ("uid", pa.int64()),
         *((name, pa.string()) for name in WORDS),
         *((name, pa.int64()) for name in NUMBERS),
-        *((category, pa.list_(pa.string())) for category in CATEGORIES),
+        *((category, TAGS) for category in CATEGORIES),
     ]
 )
 
@@ -104,7 +107,8 @@ def _kept(shards: ShardSet, names: list[str]) -> pa.Table | None:
         file = pq.ParquetFile(pa.BufferReader(shards.place.read_bytes(FILE)))
         if (file.schema_arrow.metadata or {}).get(_OF, b"").decode() != shards.samples_hash:
             return None
-        if not {*names} <= {*file.schema_arrow.names}:  # of before there was such a column
+        kept = {field.name: field.type for field in file.schema_arrow}
+        if any(kept.get(name) != SCHEMA.field(name).type for name in names):  # of an earlier version
             return None
         return file.read(names)
     except (pa.ArrowException, OSError, KeyError) as error:
