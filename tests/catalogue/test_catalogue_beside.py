@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from animeflow.catalogue import beside, check
+from animeflow.catalogue import beside, check, looks
 from animeflow.catalogue import ingest as module
 from animeflow.catalogue.check import Checked
 from animeflow.catalogue.ingest import IngestReport, ingest
@@ -37,7 +37,7 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def looks(pictures: Path) -> list[bytes]:
+def tables(pictures: Path) -> list[bytes]:
     return [(pictures.parent / "set" / name).read_bytes() for name in ("prints.parquet", "scores/screen.parquet")]
 
 
@@ -109,15 +109,15 @@ def test_an_older_or_broken_cache_is_an_empty_one(pictures: Path):
 
 def test_looks_do_not_depend_on_how_often_they_are_saved(pictures: Path, monkeypatch: pytest.MonkeyPatch):
     take(pictures)
-    wanted = looks(pictures)
+    wanted = tables(pictures)
     for name in ("prints.parquet", "scores/screen.parquet"):
         (pictures.parent / "set" / name).unlink()
-    assert take(pictures).decoded == 0 and looks(pictures) == wanted  # out of the cache
+    assert take(pictures).decoded == 0 and tables(pictures) == wanted  # out of the cache
     for file in (pictures.parent / "set").rglob("*.parquet"):
         file.unlink()
     monkeypatch.setattr(module, "WINDOW", 1)
-    monkeypatch.setattr(module, "LOOKS", 2)
-    assert take(pictures).decoded == 5 and looks(pictures) == wanted
+    monkeypatch.setattr(looks, "MOST", 2)
+    assert take(pictures).decoded == 5 and tables(pictures) == wanted
 
 
 @pytest.mark.parametrize("died", ["prints.parquet", "screen.parquet"])

@@ -10,21 +10,16 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import islice
-from pathlib import Path
-
-import numpy as np
 
 from ..core.engine import Engine
 from ..core.files import sha256 as digest_of
 from ..core.log import progress
-from ..image.evidence import screen
 from ..image.picture import Limits
 from ..text.blocklist import Blocklist
-from . import beside
 from .candidate import Candidate, Source
 from .check import Checked, Pool, check_all
+from .looks import Looks
 from .origin import origin_of
 from .own import OwnSamples
 from .post import Post, uid_of
@@ -35,7 +30,6 @@ from .table import Catalogue, Rejection
 
 WINDOW = 2048
 COMMIT_EVERY = 32_768
-LOOKS = 262_144  # kept in memory between two writes of their tables; a fingerprint has about 1 KB
 
 
 @dataclass
@@ -139,7 +133,7 @@ class _Run:
         self.catalogue, self.limits, self.val_share = catalogue, limits, val_share
         self.blocklist, self.report, self.name = blocklist, report, name
         self.licence, self.snapshot, self.own = licence, snapshot, own
-        self.looks: dict[int, Checked] = {}
+        self.looks = Looks(catalogue.folder)
         self.seen = Seen(catalogue.folder / "seen.parquet", limits)
         self.saved_at = 0
         self.paths: set[str] = set()
@@ -147,39 +141,13 @@ class _Run:
 
     def save(self, *, final: bool = False) -> None:
         self.catalogue.commit(final=final)
-        self._save_looks()
+        self.looks.save()
         self.seen.save()  # last: of what is known as seen the looks are there
-
-    def _save_looks(self) -> None:
-        """Fingerprints and measures, beside the table."""
-        prints, scores = self._tables()
-        looks = sorted(self.looks.items())
-        beside.put(
-            prints,
-            beside.PRINTS,
-            ({"uid": uid, "print": look.print} for uid, look in looks if look.print),
-        )
-        beside.put(
-            scores,
-            beside.SCORES,
-            ({"uid": uid, "name": name, "score": score} for uid, look in looks for name, score in look.measures),
-            about={"tool": "screen", "version": str(screen.VERSION)},
-        )
-        self.looks = {}
-
-    def _tables(self) -> tuple[Path, Path]:
-        return self.catalogue.folder / "prints.parquet", self.catalogue.folder / "scores" / "screen.parquet"
-
-    @cached_property
-    def _looked(self) -> set[int]:
-        """Pictures whose looks stood in both tables when this run began."""
-        prints, scores = map(beside.uids, self._tables())
-        return set(np.intersect1d(prints, scores, assume_unique=True).tolist())
 
     def save_sometimes(self) -> None:
         """A commit writes the whole table, so the distance between two grows with it."""
-        if len(self.looks) >= LOOKS:
-            self._save_looks()
+        if self.looks.full:
+            self.looks.save()
             self.seen.save()
         if self.report.found - self.saved_at >= max(COMMIT_EVERY, len(self.catalogue) // 4):
             self.saved_at = self.report.found
@@ -208,7 +176,7 @@ class _Run:
                 self._reject(candidate, "own_sample", f"drawn by a run of ours: {drawn}")
                 continue
             self.report.notes.update(checked.notes)
-            self._add(candidate, checked, looked=known[i] is not None)
+            self._add(candidate, checked, decoded=i in results)
 
     def _refuse(self, candidate: Candidate) -> str | None:
         """Why a candidate is not even opened."""
@@ -238,10 +206,9 @@ class _Run:
         self.catalogue.reject(Rejection(_storable(path), reason, _storable(detail), self.name))
         self.report.rejected[reason] += 1
 
-    def _add(self, candidate: Candidate, checked: Checked, *, looked: bool) -> None:
+    def _add(self, candidate: Candidate, checked: Checked, *, decoded: bool) -> None:
         post = self._post(candidate, checked)
-        if not looked or post.uid not in self._looked:
-            self.looks[post.uid] = checked
+        self.looks.put(post.uid, checked, decoded=decoded)
         first = self.catalogue.path_of(post.sha256)
         if first is not None and first != post.path:
             self.catalogue.displace(post.path)

@@ -1,0 +1,51 @@
+"""What pictures look like, kept beside the table: fingerprints and what the screen measured. Knows verdicts; opens no picture."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ..image.evidence import screen
+from . import beside
+from .check import Checked
+
+MOST = 262_144  # kept in memory between two writes; a fingerprint has about 1 KB
+
+
+class Looks:
+    """Taken one by one, and written by `save`.
+
+    Args:
+        folder: of the catalogue.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.prints, self.scores = folder / "prints.parquet", folder / "scores" / "screen.parquet"
+        self._new: dict[int, Checked] = {}
+
+    @property
+    def full(self) -> bool:
+        return len(self._new) >= MOST
+
+    def put(self, uid: int, checked: Checked, *, decoded: bool) -> None:
+        """Take a picture's. Of one that was not decoded now, they may be written already."""
+        if decoded or uid not in self._written:
+            self._new[uid] = checked
+
+    def save(self) -> None:
+        looks = sorted(self._new.items())
+        beside.put(self.prints, beside.PRINTS, ({"uid": uid, "print": look.print} for uid, look in looks if look.print))
+        beside.put(
+            self.scores,
+            beside.SCORES,
+            ({"uid": uid, "name": name, "score": score} for uid, look in looks for name, score in look.measures),
+            about={"tool": "screen", "version": str(screen.VERSION)},
+        )
+        self._new = {}
+
+    @cached_property
+    def _written(self) -> set[int]:
+        """Pictures that both tables had when the first was asked for."""
+        return set(np.intersect1d(beside.uids(self.prints), beside.uids(self.scores), assume_unique=True).tolist())
