@@ -204,3 +204,10 @@ def test_a_setting_that_is_taken_away_is_gone(run_of) -> None:
     run = run_of("optim.lr=0.123")
     assert "eta" in compose_run([run])["sample"]
     assert "eta" not in compose_run([run, "~sample.eta=1.0"])["sample"]
+
+
+def test_every_kind_of_source_has_the_options_that_are_for_all() -> None:
+    yaml = pytest.importorskip("yaml")
+    shared = {"source", "val_share", "workers", "blocklist", "licence", "snapshot", "limits"}
+    for file in sorted((config_folder() / "catalogue").glob("*.yaml")):
+        assert shared <= yaml.safe_load(file.read_text(encoding="utf-8")).keys(), file.name
