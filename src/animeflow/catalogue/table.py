@@ -270,4 +270,6 @@ class Catalogue:
 
     def _read_rejected(self) -> list[Rejection]:
         file = self._file("rejected.jsonl")
-        return [Rejection(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
+        # A newline alone ends a line: a detail may hold other signs that Python takes for one.
+        lines = file.read_text(encoding="utf-8").split("\n") if file.exists() else []
+        return [Rejection(**json.loads(line)) for line in lines if line]

@@ -64,6 +64,6 @@ def mask_of(picture: Path) -> Path | None:
     """The file that says how much of a picture counts: NAME.mask.png beside it, else masks/NAME.png in its folder."""
     for name in (picture.stem, picture.name):
         for path in (picture.with_name(f"{name}.mask.png"), picture.parent / "masks" / f"{name}.png"):
-            if path.is_file() and path != picture:
+            if os.path.isfile(path) and path != picture:  # a Path raises for a name that is too long
                 return path
     return None

@@ -191,7 +191,9 @@ def _webp(data: bytes, header: Header, limits: Limits) -> None:
     while at + 8 <= end:
         kind, length = struct.unpack_from("<4sI", data, at)
         body = at + 8
-        if kind == b"VP8X":
+        if (
+            kind == b"VP8X" and header.width is None
+        ):  # the decoder believes the first, so a second one is no way past the limits
             header.width = 1 + int.from_bytes(data[body + 4 : body + 7], "little")
             header.height = 1 + int.from_bytes(data[body + 7 : body + 10], "little")
         elif kind == b"VP8 " and header.width is None:

@@ -108,7 +108,7 @@ class RpaArchive:
 
     def _entries(self, index: dict[Any, Any], key: int) -> list[tuple[str, list[Segment]]]:
         """Names with their segments, sorted. A list that stands under many names is counted under each."""
-        entries, left = [], 2 * self.caps.max_members
+        entries, left, firsts = [], 2 * self.caps.max_members, 0
         for name, value in index.items():
             if not isinstance(value, list):
                 raise self._broken("the index is garbled: a name without a list")
@@ -117,7 +117,13 @@ class RpaArchive:
                 raise self._broken(
                     f"the index has over {2 * self.caps.max_members:,} parts", why="no game's has as many"
                 )
-            entries.append((_text(name), [self._segment(part, key) for part in value]))
+            segments = []
+            for part in value:
+                segments.append(self._segment(part, key))
+                firsts += len(segments[-1][2])
+                if firsts > self.caps.max_index_bytes:  # one text may stand at many places of a pickle
+                    raise self._broken(f"the first bytes of its files are over {self.caps.max_index_bytes:,} bytes")
+            entries.append((_text(name), segments))
         return sorted(entries)
 
     def _segment(self, part: Any, key: int) -> Segment:

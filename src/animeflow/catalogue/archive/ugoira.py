@@ -7,6 +7,7 @@ A comic may number its pages in the same way: so only what says that it is an an
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -75,7 +76,7 @@ def _delays(archive: ZipArchive) -> dict[str, int]:
 
 def _beside(path: Path) -> dict[str, int]:
     for sidecar in (path.with_name(path.name + ".json"), path.with_suffix(".json")):
-        if sidecar.is_file() and sidecar.stat().st_size <= MAX_JSON_BYTES:
+        if os.path.isfile(sidecar) and sidecar.stat().st_size <= MAX_JSON_BYTES:
             return _frames(sidecar.read_bytes())
     return {}
 

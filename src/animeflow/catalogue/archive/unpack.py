@@ -243,12 +243,12 @@ def read_rows(file: Path) -> Iterator[dict[str, Any]]:
     """The rows of `unpacked.jsonl` or `refused.jsonl`; none where there is no file. Raises DataError for a line that is no row."""
     if not file.is_file():
         return
-    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
         if not line:
             continue
         try:
-            row = json.loads(line)
-        except ValueError as error:
+            row = json.loads(line.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
             raise DataError(
                 f"line {number} of {file} is not JSON", why=str(error), do="unpack again into a new folder"
             ) from error

@@ -144,7 +144,8 @@ class ZipArchive:
         if ALL16 in (number, disk) or ALL32 in (size, offset):
             place = data.rfind(PLACE64, 0, at)
             if place >= 0:
-                file.seek(struct.unpack_from("<8xQ", data, place)[0])
+                wide = struct.unpack_from("<8xQ", data, place)[0]
+                file.seek(min(wide, self.size))
                 end = file.read(56)
                 if end[:4] != END64:
                     raise self._broken(

@@ -38,9 +38,9 @@ def iso_utc(value: Any) -> str | None:
             moment = datetime.fromtimestamp(int(value), UTC)
         else:
             moment = _parse(str(value))
-    except (ValueError, OverflowError, OSError, TypeError):
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError, OSError, TypeError, IndexError):
         return None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return moment.isoformat(timespec="seconds")
 
 

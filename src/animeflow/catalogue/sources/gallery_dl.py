@@ -18,7 +18,7 @@ from ..walk import PICTURE_SUFFIXES, files_in, is_picture, not_a_picture
 from .booru import md5_of, read_post
 from .dump import LINES, is_pickled, read_records
 from .fields import page, plain
-from .matching import keys_in, shown
+from .matching import id_key, keys_in, shown
 from .sidecar import read_tags, tell_origin
 from .sites import FAMILIES
 
@@ -152,8 +152,8 @@ def _keys(record: Mapping[str, Any]) -> list[str]:
         identity,
     ]
     keys = [each.lower() for each in stems if each]
-    if not paged and identity and identity.isdecimal():  # of a work with pages its id alone says too little
-        keys.append(f"id {int(identity)}")
+    if not paged and (key := id_key(identity)):  # of a work with pages its id alone says too little
+        keys.append(key)
     return keys
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -84,7 +85,7 @@ class ImageFolderSource:
         picture = below(table.parent, name)
         if picture is None:
             return Candidate(here, reason="bad_metadata", detail=f"{name[:200]} leads out of the folder")
-        if not picture.is_file():
+        if not os.path.isfile(picture):  # a Path raises for a name that is too long
             return Candidate(picture, reason="missing_picture", detail=f"named in {place}, but not here")
         facts = read_row(row, language=self.language, rating=self.rating, origin=self.origin)
         return Candidate(picture, facts)

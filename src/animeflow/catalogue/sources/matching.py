@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -12,6 +13,7 @@ from .fields import plain
 
 PATHS = ("file_path", "file_name", "path", "image_path")
 _MD5 = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
+MAX_DIGITS = 20
 _UNSAFE = re.compile(r"[^\w-]")
 _ID = re.compile(r"(?:[a-z][a-z0-9]*[_-])?(\d{1,10})(?=$|[_\- ])")
 
@@ -40,15 +42,20 @@ def keys_in(stem: str) -> list[str]:
 def keys_of(record: Mapping[str, Any]) -> list[str]:
     """md5 and id of a record, best first."""
     digest, identity = md5_of(record), plain(record.get("id"))
-    key = f"id {int(identity)}" if identity and identity.isdecimal() else None
-    return [key for key in (digest, key) if key]
+    return [key for key in (digest, id_key(identity)) if key]
+
+
+def id_key(identity: str | None) -> str | None:
+    """How `keys_in` writes the id in a file's name; None for what is no number, or longer than any."""
+    short = identity and len(identity) <= MAX_DIGITS and identity.isdecimal()
+    return f"id {int(identity)}" if identity and short else None
 
 
 def named_in(record: Mapping[str, Any], root: Path) -> Path | None:
     """The file that the record names, if it lies below `root`."""
     for key in PATHS:
         value = record.get(key)
-        if isinstance(value, str) and (file := below(root, value)) and file.is_file():
+        if isinstance(value, str) and (file := below(root, value)) and os.path.isfile(file):
             return file
     return None
 
@@ -65,4 +72,7 @@ def below(root: Path, name: str) -> Path | None:
     if not name or outside or "\0" in name or not posix.parts:
         return None
     file = root / name
-    return file if file.resolve().is_relative_to(root.resolve()) else None
+    try:
+        return file if file.resolve().is_relative_to(root.resolve()) else None
+    except (OSError, ValueError):  # halves of characters, a loop of links
+        return None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from ...core.errors import DataError
 from ..archive.unpack import REFUSED, ROWS, read_rows
 from ..candidate import Candidate, Facts
 from ..walk import files_in, is_picture, not_a_picture
+from .fields import plain
 from .folder import SIDECARS
+from .matching import below
 from .sidecar import read_text
 
 
@@ -42,12 +45,12 @@ class UnpackedSource:
     def __iter__(self) -> Iterator[Candidate]:
         named = set()
         for row in read_rows(self.root / ROWS):
-            file = self.root / str(row.get("file"))
-            if not file.resolve().is_relative_to(self.root.resolve()):
+            file = below(self.root, str(row.get("file") or ""))
+            if file is None:
                 yield Candidate(self.root / ROWS, reason="bad_sidecar", detail="a row names a file outside the folder")
                 continue
             named.add(file)
-            if not file.is_file():
+            if not os.path.isfile(file):
                 yield Candidate(file, reason="missing_picture", detail=f"named in {ROWS}, but not here")
             else:
                 yield self._candidate(file, row)
@@ -55,12 +58,12 @@ class UnpackedSource:
 
     def _candidate(self, file: Path, row: dict[str, Any]) -> Candidate:
         facts = Facts(
-            rating=self.rating, origin=self.origin, source_id=row["file"], parent=row.get("version_of"),
-            licence=row.get("licence") or self.licence,
+            rating=self.rating, origin=self.origin, source_id=plain(row["file"]), parent=plain(row.get("version_of")),
+            licence=plain(row.get("licence")) or self.licence,
         )  # fmt: skip
         for suffix in SIDECARS:
             for text in (file.with_suffix(suffix), file.with_name(file.name + suffix)):
-                if not text.is_file():
+                if not os.path.isfile(text):
                     continue
                 try:
                     content = text.read_text(encoding="utf-8-sig").strip()

@@ -7,6 +7,7 @@ with one is refused as a whole (`pickled_sidecar`); plain ones are read.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ class WaifucSource:
                 )
 
     def _candidate(self, picture: Path, sidecar: Path) -> Candidate:
-        if not sidecar.is_file():
+        if not os.path.isfile(sidecar):  # a Path raises for a name that is too long
             return Candidate(picture, reason="missing_metadata", detail=f"no {sidecar.name} beside it")
         try:
             record = json.loads(sidecar.read_text(encoding="utf-8-sig"))

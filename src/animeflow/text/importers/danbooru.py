@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import DataError
-from .record import ACTIVE_ALIAS, Implies, Row, Skipped, Tag, alias, name_of, other_name
+from .record import ACTIVE_ALIAS, Implies, Row, Skipped, Tag, alias, count_of, name_of, other_name
 
 CATEGORIES = {0: "general", 1: "artist", 3: "copyright", 4: "character", 5: "meta"}
 E621 = {
@@ -30,17 +30,17 @@ def objects(path: Path) -> Iterator[tuple[str | None, Any]]:
     """(name of the list or None, object) of every object in a JSON or JSONL file. Raises DataError where it is neither."""
     text = path.read_text(encoding="utf-8-sig")
     try:
-        whole = json.loads(text)
+        whole = _loads(text)
     except ValueError:
         whole = None
     if isinstance(whole, list):
         yield from ((None, each) for each in whole)
     elif isinstance(whole, dict) and any(isinstance(whole.get(name), list) for name in LISTS):
-        yield from ((name, each) for name in LISTS for each in whole.get(name) or ())
+        yield from ((name, each) for name in LISTS for each in _listed(whole.get(name)))
     elif isinstance(whole, dict):
         yield None, whole
     else:
-        yield from ((None, _line(line)) for line in text.splitlines() if line.strip())
+        yield from ((None, _line(line)) for line in text.split("\n") if line.strip())
 
 
 def kind_of(first: Mapping[str, Any], path: Path, listed: str | None = None) -> str | None:
@@ -85,10 +85,10 @@ def _tag(each: Mapping[str, Any], categories: Mapping[int, str]) -> Iterator[Row
         yield Skipped("no name in the row")
     elif not isinstance(category, int) or category not in categories:
         yield Skipped(f"category {category!r} is not about a picture")
-    elif not isinstance(count, int):
+    elif not isinstance(count, int) or (number := count_of(count)) is None:
         yield Skipped("a count that is no number")
     else:
-        yield Tag(name, categories[category], max(count, 0), bool(each.get("is_deprecated")))
+        yield Tag(name, categories[category], number, bool(each.get("is_deprecated")))
 
 
 def _alias(each: Mapping[str, Any]) -> Iterator[Row]:
@@ -122,8 +122,23 @@ def _wiki(each: Mapping[str, Any]) -> Iterator[Row]:
             yield from other_name(tag, name) if isinstance(name, str) else [Skipped("a name that is no text")]
 
 
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _line(line: str) -> Any:
     try:
-        return json.loads(line)
+        return _loads(line)
     except ValueError:
         return None
+
+
+def _loads(text: str) -> Any:
+    """JSON may name halves of characters, which no file can hold: each becomes a question mark. Raises ValueError."""
+    try:
+        value = json.loads(text)
+        if "\\ud" not in text.lower():
+            return value
+        return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error

@@ -28,6 +28,7 @@ from .record import (
     Surface,
     Tag,
     alias,
+    count_of,
     name_of,
     other_name,
     translations,
@@ -116,9 +117,9 @@ def _tag(name: str, row: Mapping[str, Any]) -> Row:
     if word and category not in CATEGORIES:
         return Skipped(f"category '{word}' is not one of {', '.join(CATEGORIES)}")
     count = str(row.get("count", "")).strip()
-    if count and not count.isdecimal():
+    if count and count_of(count) is None:
         return Skipped("a count that is no number")
-    return Tag(name, category, int(count) if count else None, _bool(row.get("deprecated")))
+    return Tag(name, category, count_of(count), _bool(row.get("deprecated")))
 
 
 def _several(value: Any) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...core.errors import DataError
 from ..script import is_language, language_code, languages_of
 from .danbooru import CATEGORIES, E621
-from .record import BY_HAND, BY_MACHINE, LISTED_ALIAS, Row, Skipped, Tag, alias, name_of, translations
+from .record import BY_HAND, BY_MACHINE, LISTED_ALIAS, Row, Skipped, Tag, alias, count_of, name_of, translations
 
 _NUMBER = re.compile(r"-?\d+")
 
@@ -38,12 +38,11 @@ def tags(rows: Iterable[Sequence[str]]) -> Iterator[Row]:
         if not name or len(row) < 2:
             yield Skipped("no name in the row")
             continue
-        number = int(row[1]) if row[1].strip().isdecimal() else -1
+        number = count_of(row[1].strip())
         if number not in categories:
-            yield Skipped(f"category {row[1].strip()!r} is not about a picture")
+            yield Skipped(f"category {row[1].strip()[:40]!r} is not about a picture")
             continue
-        count = row[2].strip() if len(row) > 2 else ""
-        yield Tag(name, categories[number], int(count) if count.isdecimal() else None)
+        yield Tag(name, categories[number], count_of(row[2].strip()) if len(row) > 2 else None)
         for other in (row[3] if len(row) > 3 else "").split(","):
             yield from alias(name, other.strip(), LISTED_ALIAS)
 

@@ -96,7 +96,10 @@ def _table(path: Path, text: str) -> tuple[str, Iterator[Row], None]:
     if sum("=" in line for line in start) > 0.5 * len(start) and not any("," in line.split("=")[0] for line in start):
         return "tag=translation", listed.translated(listed.assigned(lines), path), None
     tab = "\t" in lines[0] and "," not in lines[0]
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tab else ","))
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tab else ","))
+    except csv.Error as error:
+        raise DataError("this is no table", where=str(path), why=str(error), do=f"known: {KNOWN}") from error
     if free.is_header(rows[0]):
         names = [name.strip() if name.strip() not in free.KNOWN else name.strip().lower() for name in rows[0]]
         return "table of one's own", free.rows(_named(names, row) for row in rows[1:] if any(row)), None

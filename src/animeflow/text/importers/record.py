@@ -16,6 +16,7 @@ BY_HAND = 0.9
 BY_A_WIKI = 0.7  # people wrote it, but wikis also list words that only go with a tag
 OPEN_LANGUAGE = 0.5  # Han letters alone: Japanese or Chinese
 BY_MACHINE = 0.6
+MAX_DIGITS = 15
 LATIN_OF_A_WIKI = 0.4  # nobody says of which language
 
 
@@ -103,6 +104,15 @@ def translations(tag: str, cell: str, language: str, confidence: float) -> Itera
             yield Surface(tag, word, "en", "alias", confidence)
         else:
             yield Surface(tag, word, code, "translation", confidence)
+
+
+def count_of(value: object) -> int | None:
+    """A number of pictures, from a whole number or its digits; None for what is none and for more than there can be."""
+    if isinstance(value, str):
+        value = int(value) if value.isdecimal() and len(value) <= MAX_DIGITS else None
+    if not isinstance(value, int):
+        return None
+    return max(int(value), 0) if value < 10**MAX_DIGITS else None
 
 
 def name_of(text: object) -> str:
