@@ -18,7 +18,7 @@ OUTCOMES = {
     "crop": "one of the two is in",
     "variant": "both are in, and known as versions",
     "generated": "out, by what its file says",
-    "watermarked": "out, by a rule that a person approved",
+    "watermarked": "out, by a rule that somebody approved",
 }
 """Kind of a plant -> what has to become of it."""
 
