@@ -223,6 +223,12 @@ def test_others_keep_what_they_have_or_take_a_share():
         made(posts[:200], {"mixture": {**mixture, "others": {"share": 1}}})
 
 
+def test_the_component_of_any_picture_has_a_name():
+    mixture = {"three": {"share": 1, "where": {"tags": "3d*"}}, "boorus": {"share": 1, "where": {"source": "danbooru"}}}
+    shown = made(POSTS, {"mixture": mixture})
+    assert shown.named(np.array([4, 0, 99, 1, 2])) == ["others", "three", None, "boorus", "three"]
+
+
 def test_a_product_of_weights_beyond_all_sense_is_told():
     weights = [{"where": {"source": "danbooru"}, "exposure": 200}] * 2
     with pytest.raises(ConfigError, match="40,000 times in an epoch"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from toy import Steps, trainer
@@ -21,6 +22,9 @@ class Mixed(Steps):
     def _batch(self, part):
         numbers = torch.tensor([int(uid % 3 == 0) for uid in part.uids])
         return replace(super()._batch(part), components=numbers, names=NAMES)
+
+    def components(self, uids):
+        return [NAMES[int(uid % 3 == 0)] for uid in uids.tolist()]
 
 
 def lines(folder) -> list[dict]:
@@ -50,6 +54,9 @@ def test_a_run_tells_loss_and_share_of_every_component(tmp_path):
         assert "train/loss/others" not in line and line["data/share/others"] == 0
     plain = trainer(tmp_path / "b", images=64, micro_batch=4, poison=3)
     plain.run()
+    ledger = pq.read_table(tmp_path / "a" / "ledger.parquet")
+    assert ledger["component"].to_pylist() == [NAMES[int(int(uid, 16) % 3 == 0)] for uid in ledger["uid"].to_pylist()]
+    assert ledger.drop_columns("component").equals(pq.read_table(tmp_path / "b" / "ledger.parquet"))
     for mixed, line in zip(told, lines(tmp_path / "b"), strict=True):
         assert mixed["train/loss"] == line["train/loss"] and not any(key.startswith("data/share") for key in line)
 

@@ -77,6 +77,9 @@ class Steps:
     def close(self) -> None:
         """Nothing is open."""
 
+    def components(self, uids) -> None:
+        pass
+
     def values(self) -> dict[str, float]:
         return {}
 

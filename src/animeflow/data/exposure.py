@@ -60,6 +60,12 @@ class Exposures:
         """Where these pictures stand in the columns."""
         return np.searchsorted(self.uids, np.asarray(uids, dtype=np.int64))
 
+    def named(self, uids: np.ndarray) -> list[str | None]:
+        """The component that each of any pictures is of, None for one that is not among these."""
+        rows = np.minimum(np.searchsorted(self.uids, uids), len(self.uids) - 1)
+        number = np.where(self.uids[rows] == uids, self.component[rows], len(self.names))
+        return np.array([*self.names, None], dtype=object)[number].tolist()
+
     def lines(self, seed: int, *, epoch: int = 0) -> list[Line]:
         """What a plan of this seed makes of it in one epoch, component by component."""
         turns, names = self.turns(seed), self.names or ("all",)

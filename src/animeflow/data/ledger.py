@@ -6,7 +6,7 @@ picture the set has too few of: `ledger.parquet` is a list for a person to look 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from ..core import files
 
 BINS = 5
 """Fifths of [0, 1] in which a picture's scores are kept."""
+Named = Callable[[np.ndarray], Sequence[str | None] | None]
+"""uids -> the component of the mixture that each is of; None without a mixture."""
 _FINE = 20  # bins of the running mean and spread that scores are made against
 _MEMORY = 512  # images of a fine bin after which an old loss counts half
 
@@ -88,9 +90,10 @@ class Ledger:
         self._law[0] = np.minimum(weight + number, 1e6)
         return z
 
-    def table(self) -> pa.Table:
+    def table(self, named: Named | None = None) -> pa.Table:
         """Columns `uid` (as in file names), `times_seen`, `z` (mean over all visits), `z_t0` .. `z_t4` (by fifth of t; null where
-        it was not seen there), `not_finite`; those without a finite loss first, then the highest `z`."""
+        it was not seen there), `not_finite`, and `component` of the mixture where there is one; those without a finite loss
+        first, then the highest `z`."""
         visits = self.counts.sum(1)
         z = self.scores.sum(1) / np.maximum(visits, 1)
         order = np.lexsort((-z, -self.bad))
@@ -104,12 +107,14 @@ class Ledger:
             mean = self.scores[order, i] / np.maximum(count, 1)
             columns[f"z_t{i}"] = pa.array(mean.astype(np.float32), mask=count == 0)
         columns["not_finite"] = pa.array(self.bad[order])
+        if named is not None and (components := named(self.uids[order])) is not None:
+            columns["component"] = pa.array(components, pa.string())
         return pa.table(columns)
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, named: Named | None = None) -> None:
         """The table as Parquet, whole or not at all."""
         with files.atomic_path(path) as temporary:
-            pq.write_table(self.table(), temporary, compression="zstd")
+            pq.write_table(self.table(named), temporary, compression="zstd")
 
     # -- state ---------------------------------------------------------------------------------------------------------
 

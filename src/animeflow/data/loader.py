@@ -16,6 +16,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..core.batch import Batch
@@ -86,6 +87,10 @@ class Loader:
     def close(self) -> None:
         """Nothing more will be asked for: whoever waits for a store that does not answer gives up at once."""
         self._assemble.index.close()
+
+    def components(self, uids: np.ndarray) -> list[str | None] | None:
+        """The part of the mixture that each picture is of, None for one that is no longer in the set; None without a mixture."""
+        return None if self._shown is None or not self._shown.names else self._shown.named(uids)
 
     def values(self) -> dict[str, float]:
         """What reading took so far, for log lines: empty where all lies on this machine and nothing was replaced."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..core.batch import Batch
-from ..data.ledger import Ledger
+from ..data.ledger import Ledger, Named
 from ..recipe.protocol import LossReport
 from .feed import Fed
 from .panel import Panel
@@ -112,12 +112,12 @@ class Books:
         if self._visits:
             self._visits.flush()
 
-    def write_ledger(self, state: Mapping[str, Tensor]) -> None:
+    def write_ledger(self, state: Mapping[str, Tensor], named: Named) -> None:
         """`ledger.parquet` out of what a checkpoint holds; a disk that is full does not end a run."""
         ledger = Ledger()
         ledger.load_state_dict(state)
         try:
-            ledger.write(self.path)
+            ledger.write(self.path, named)
         except OSError as error:
             log.warning("the ledger of pictures could not be written: %s", error)
 

@@ -10,11 +10,12 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from ..core.batch import Batch
@@ -36,6 +37,9 @@ class Steps(Protocol):
 
     def values(self) -> dict[str, float]:
         """What reading says of itself, for log lines."""
+
+    def components(self, uids: np.ndarray) -> Sequence[str | None] | None:
+        """The part of the mixture that each picture is of, by name; None without a mixture."""
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,8 @@ class Keeper:
 
     def _write_ledger(self, folder: Path) -> None:
         if self._trainer.books.keeps_ledger:
-            self._trainer.books.write_ledger(checkpoint.load(folder, ["ledger"])[0]["ledger"])
+            told = checkpoint.load(folder, ["ledger"])[0]["ledger"]
+            self._trainer.books.write_ledger(told, self._trainer.steps.components)
 
     def resume(self) -> bool:
         """Continue from the newest checkpoint that verifies; False when there is none. Raises ConfigError when it is of another
