@@ -114,6 +114,15 @@ def test_an_index_that_lies_is_found_out(tmp_path, changes, says):
         assert read_file(member_path(tar, "2.png")) == drawn(2), "the others are what they were"
 
 
+def test_a_new_index_makes_the_verdict_on_its_pictures_an_old_one(tmp_path):
+    """It may name other bytes of the same tar."""
+    tar = make_tar(tmp_path / "0.tar", {"a.png": drawn(1)})
+    for file in (tar, tar.with_suffix(".json")):
+        before = size_and_time(member_path(tar, "a.png"))
+        os.utime(file, ns=(before[1] + 10**9, before[1] + 10**9))
+        assert size_and_time(member_path(tar, "a.png")) == (before[0], before[1] + 10**9)
+
+
 def test_what_is_not_there_is_missing(tmp_path):
     tar = make_tar(tmp_path / "0001.tar", {"1.png": drawn(1)})
     for path in (member_path(tar, "2.png"), member_path(tmp_path / "0002.tar", "1.png")):
