@@ -50,6 +50,8 @@ def test_a_tagger_fills_what_nobody_wrote(tmp_path: Path, animeflow: Callable[..
     again = animeflow("annotate", "tagger", *words, f"annotate.tagger.path={tagger}")
     assert "0 pictures asked about, 3 known" in again
     animeflow("shard", *words, "annotate.merge.use=[means]", "annotate.merge.thresholds.character=0.9")
+    recorded = json.loads((tmp_path / "set" / "shards" / "manifest.json").read_text())["config"]["annotate"]
+    assert list(recorded["use"]) == ["means"] and recorded["use"]["means"] and recorded["agree"] == 1
     catalogue = Catalogue(tmp_path / "set" / "catalogue")
     names = {post.sha256: Path(post.path).stem for post in catalogue.posts()}
     tags = {names[sha]: facts["tags"] for sha, facts in facts_of(tmp_path / "set" / "shards").items()}

@@ -79,6 +79,14 @@ def test_planting_again_gives_the_same_bytes(folder: Path, tmp_path: Path):
     assert (tmp_path / NAME).read_bytes() == (folder / NAME).read_bytes()
 
 
+def test_planting_fewer_takes_the_others_out(tmp_path: Path):
+    write_dataset(tmp_path, COUNT, seed=5, sizes=WORLD.sizes)
+    for each in (2, 1, 0):
+        plant(tmp_path, WORLD, count=COUNT, each=each)
+        files = {f"{FOLDER}/{file.name}" for file in (tmp_path / FOLDER).iterdir()}
+        assert files == {line["file"] for line in read_planted(tmp_path)} and len(files) == each * len(KINDS)
+
+
 def test_more_copies_than_pictures_are_refused(tmp_path: Path):
     with pytest.raises(DataError, match="plant fewer"):
         plant(tmp_path, WORLD, count=5, each=1)

@@ -44,6 +44,11 @@ def scores_file(folder: Path, tool: str) -> Path:
     return folder / "scores" / f"{tool}.parquet"
 
 
+def version_of_scores(folder: Path, tool: str) -> str:
+    """Which version of a tool spoke, as its table says."""
+    return (pq.read_schema(scores_file(folder, tool)).metadata or {}).get(b"version", b"").decode()
+
+
 def score_all(
     folder: Path,
     pictures: Iterable[tuple[int, Path]],

@@ -26,7 +26,11 @@ def with_machine_tags(config: Config, posts: Sequence[Any]) -> list[Any]:
     policy = build(MergePolicy, (config.get("annotate") or {}).get("merge"), where="annotate.merge")
     if not policy.use:
         return list(posts)
-    folder = Workspace.of(config).catalogue
+    folder, keep = Workspace.of(config).catalogue, config["annotate"]["tagger"]["keep"]
+    if (low := [name for name, value in policy.thresholds.items() if value < keep]) and set(low) & set(
+        policy.categories
+    ):
+        log.warning("scores below annotate.tagger.keep=%s are not kept, so a lower threshold finds no more", keep)
     for tool in policy.use:
         if not scores_file(folder, tool).exists():
             known = sorted(file.stem for file in (folder / "scores").glob("*.parquet"))

@@ -57,7 +57,7 @@ class Plant:
 def plant(folder: str | Path, world: World, *, count: int, each: int) -> list[Plant]:
     """Put `each` pictures of every kind into `folder/planted`, and write `planted.jsonl`; the same settings give the same bytes.
 
-    Copies and versions are made of the folder's pictures 0 to `count - 1`.
+    Copies and versions are made of the folder's pictures 0 to `count - 1`. What was planted there before and is not now goes.
 
     Raises:
         DataError: the folder has fewer pictures than are to be copied.
@@ -78,6 +78,10 @@ def plant(folder: str | Path, world: World, *, count: int, each: int) -> list[Pl
             made, data = _make(world, index, kind, k)
             _write(folder / made.file, data)
             plants.append(made)
+    kept = {made.file for made in plants}
+    for file in (folder / FOLDER).glob("*"):
+        if f"{FOLDER}/{file.name}" not in kept:
+            file.unlink()
     lines = (json.dumps(made.to_dict(), ensure_ascii=False, sort_keys=True) for made in plants)
     write_text(folder / NAME, "".join(f"{line}\n" for line in lines))
     return plants

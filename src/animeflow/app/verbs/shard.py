@@ -52,7 +52,7 @@ def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
         cell=registry.cell(config["model"]["family"]),
         engine=engine(config, workers=config["data"]["shard"].get("workers", 0)),
         limits=build(Limits, config["catalogue"]["limits"], where="catalogue.limits"),
-        config=_recorded(config) | ({} if chosen.is_trivial else {"curate": chosen.recorded()}),
+        config=_recorded(config) | ({} if chosen.is_trivial else {"curate": chosen.recorded()}) | _merged(config),
     )
     _tell({name: facts["samples"] for name, facts in manifest.buckets.items()})
     if len(scales := config["data"]["shard"].get("scales", [1.0])) > 1:
@@ -108,6 +108,19 @@ def _recorded(config: dict[str, Any]) -> dict[str, Any]:
     shard = {key: value for key, value in node.items() if key != "workers" and value != without.get(key, ...)}
     limits = config["catalogue"]["limits"]
     return {"data": {"shard": shard, "bucket": config["data"]["bucket"]}, "catalogue": {"limits": limits}}
+
+
+def _merged(config: dict[str, Any]) -> dict[str, Any]:
+    """Which taggers filled what, by the versions that spoke."""
+    from ...annotate.scoring import version_of_scores
+
+    node = config["annotate"]["merge"]
+    folder = Workspace.of(config).catalogue
+    return (
+        {"annotate": {**node, "use": {name: version_of_scores(folder, name) for name in node["use"]}}}
+        if node["use"]
+        else {}
+    )
 
 
 def _account(found: int, written: int, rejected: Sequence[Any], fate: str) -> str:

@@ -21,7 +21,7 @@ def run(overrides: Sequence[str], *, dry_run: bool = False) -> None:
 
 def draw(config: dict[str, Any], *, dry_run: bool = False) -> None:
     from ...toonworld.dataset import World, write_dataset
-    from ...toonworld.planted import KINDS, plant
+    from ...toonworld.planted import KINDS, NAME, plant
 
     node = dict(config["toonworld"])
     folder, each = Path(node["folder"]), node.pop("planted", 0)
@@ -30,7 +30,7 @@ def draw(config: dict[str, Any], *, dry_run: bool = False) -> None:
         return
     drawn = build(write_dataset, node, where="toonworld")
     log.info("toonworld: %s of %s pictures were new, in %s", f"{drawn:,}", f"{node['count']:,}", folder)
-    if each:
+    if each or (folder / NAME).is_file():
         settings = {name: value for name, value in node.items() if name not in OF_THE_FOLDER}
         plant(folder, build(World, settings, where="toonworld"), count=node["count"], each=each)
         log.info(
