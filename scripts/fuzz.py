@@ -63,7 +63,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument(
-        "--seconds", type=float, default=Rules.seconds, help="of the clock for one case; more is a hang"
+        "--seconds", type=float, default=Rules.seconds, help="of a processor for one case; more is a hang"
     )
     parser.add_argument("--memory", type=int, default=Rules.memory_mib, help="MiB that one case may take")
     parser.add_argument("--folder", help="where to work (default: the system's folder for temporary files)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import struct
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from hostile.layouts import DANBOORU, picture
-from hostile.pictures import seeds
+from hostile.pictures import encoded, image, png_chunk, seeds
+from PIL import Image
 
 from animeflow.catalogue.archive.caps import BrokenArchive, Caps
 from animeflow.catalogue.archive.reader import open_archive
@@ -26,6 +28,7 @@ from animeflow.catalogue.sources.waifuc import WaifucSource
 from animeflow.catalogue.table import Catalogue
 from animeflow.catalogue.walk import mask_of
 from animeflow.core.errors import DataError
+from animeflow.image.decode import decode
 from animeflow.image.picture import BadPicture, Limits
 from animeflow.text.importers.build import build
 
@@ -87,6 +90,12 @@ def test_a_date_beyond_the_calendar_is_none(text):
 def test_an_id_of_thousands_of_digits_is_no_key():
     assert keys_of({"id": "9" * 5000}) == []
     assert keys_of({"id": "0028"}) == ["id 28"]
+
+
+def test_a_message_with_a_name_out_of_a_file_can_be_printed():
+    error = DataError("a\udcffb\x1b[2Jc", where="日本\n\u202e", do="look")
+    assert str(error).encode().decode() == "a\\udcffb\\x1b[2Jc\n  where: 日本\n\u202e\n  do:    look"
+    assert error.what == "a\udcffb\x1b[2Jc"  # as it was, for who looks for it
 
 
 # -- files that only we write --------------------------------------------------------------------------------------------
@@ -186,3 +195,63 @@ def test_a_second_header_of_a_webp_is_no_way_past_the_limits():
     body = b"WEBP" + large + seeds("webp")[0][12:] + small
     with pytest.raises(BadPicture, match="too_large"):
         read_header(b"RIFF" + struct.pack("<I", len(body)) + body, Limits())
+
+
+def _jpeg_of_scans(number: int) -> bytes:
+    """The last small scan of a progressive picture, again and again: 40 bytes each, and a walk through the whole picture."""
+    data = encoded(Image.new("RGB", (64, 64)), "JPEG", progressive=True)
+    at = data.rindex(b"\xff\xda")
+    return data[:at] + data[at:-2] * number + b"\xff\xd9"
+
+
+def _webp_of_chunks(number: int) -> bytes:
+    body = seeds("webp")[3][8:] + (b"ABCD" + bytes(4)) * number
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _gif_of_frames(number: int) -> bytes:
+    frame = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02D\x01\x00"
+    return seeds("gif")[0][:-1] + frame * number + b";"
+
+
+def _gif_of_blocks(number: int) -> bytes:
+    return seeds("gif")[0][:-1] + b"\x21\xfe" + b"\x01x" * number + b"\0;"
+
+
+def _tiff_of_pages(number: int) -> bytes:
+    """A good page, then directories of nothing."""
+    data = bytearray(seeds("other")[4])
+    first = struct.unpack_from("<I", data, 4)[0]
+    last = first + 2 + 12 * struct.unpack_from("<H", data, first)[0]
+    for _ in range(number):
+        struct.pack_into("<I", data, last, len(data))
+        last = len(data) + 2
+        data += bytes(6)
+    return bytes(data)
+
+
+PIECES = {
+    "jpeg scans": _jpeg_of_scans, "webp chunks": _webp_of_chunks, "gif frames": _gif_of_frames,
+    "gif blocks": _gif_of_blocks, "tiff pages": _tiff_of_pages,
+    "png chunks": lambda number: seeds("png")[0][:33] + png_chunk(b"abCd", b"") * number + seeds("png")[0][33:],
+    "jpeg segments": lambda number: seeds("jpeg")[0][:2] + b"\xff\xfe\0\2" * number + seeds("jpeg")[0][2:],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PIECES)
+def test_a_small_file_of_endless_pieces_is_refused_before_it_is_decoded(monkeypatch, kind):
+    """Each of a few bytes, and each costs the decoder a walk: a file within the limits could have taken hours."""
+    assert decode(PIECES[kind](20)).facts.width > 0  # some more than usual is fine
+    monkeypatch.setattr(Image, "open", None)  # nothing is to be decoded
+    with pytest.raises(BadPicture, match="too_large"):
+        decode(PIECES[kind](60_000))
+
+
+def test_frames_are_those_that_the_decoder_counts():
+    for data in (
+        *seeds("gif"),
+        _gif_of_frames(7),
+        encoded(image("L"), "TIFF", save_all=True, append_images=[image("L")] * 3),
+    ):
+        with Image.open(io.BytesIO(data)) as picture:
+            assert decode(data).facts.frames == picture.n_frames

@@ -23,11 +23,19 @@ class AnimeflowError(Exception):
         lines += [f"  where: {where}"] if where else []
         lines += [f"  why:   {why}"] if why else []
         lines += [f"  do:    {do}"] if do else []
-        super().__init__("\n".join(lines))
+        super().__init__(_printable("\n".join(lines)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions cross process pools; the default would lose the keyword arguments.
         return _rebuild, (type(self), self.what, self.where, self.why, self.do)
+
+
+def _printable(text: str) -> str:
+    """A message names what files of strangers say: it can be printed, and nothing in it moves a terminal's cursor."""
+    if text.isprintable():
+        return text
+    kept = (sign if sign in "\n\t" or ord(sign) > 159 or sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
+    return "".join(kept).encode("utf-8", "backslashreplace").decode()
 
 
 def _rebuild(

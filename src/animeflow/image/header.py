@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from .frames import gif_frames, tiff_frames
 from .picture import BadPicture, Limits
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -19,6 +20,10 @@ PNG_LEFT_OUT = frozenset({b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"acTL", b"fcTL", 
 PNG_TEXT = frozenset({b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"caBX"})
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+
+
+MAX_SCANS = 200  # of a JPEG: people write about ten, and each walks through the whole picture, however few bytes it has
+FEW = 20_000  # chunks, segments and blocks that any file may have
 
 
 @dataclass
@@ -86,8 +91,11 @@ def sniff(data: bytes) -> str | None:
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """(kind, start of the payload, its length) up to and with IEND. Raises BadPicture("truncated") where one is cut off."""
-    at = len(PNG_SIGNATURE)
+    at, left = len(PNG_SIGNATURE), FEW + len(data) // 512
     while at + 8 <= len(data):
+        left -= 1
+        if left < 0:
+            raise _too_many("chunks", data)
         length, kind = struct.unpack_from(">I4s", data, at)
         if at + 12 + length > len(data):
             raise BadPicture(
@@ -139,9 +147,12 @@ def _png_profile(chunk: bytes, header: Header, limits: Limits) -> None:
 
 
 def _jpeg(data: bytes, header: Header, limits: Limits) -> None:
-    at, parts = 2, {}
+    at, parts, left = 2, {}, FEW
     header.frames = 1
     while True:
+        left -= 1
+        if left < 0:
+            raise _too_many("segments", data)
         while data[at] == 0xFF and data[at + 1] == 0xFF:  # fill bytes
             at += 1
         if data[at] != 0xFF:
@@ -167,12 +178,19 @@ def _jpeg(data: bytes, header: Header, limits: Limits) -> None:
         raise BadPicture("unreadable", "a JPEG without a frame header")
     if data.rfind(b"\xff\xd9", at) < 0:
         raise BadPicture("truncated", f"ends after {len(data):,} bytes without the end marker")
+    if (scans := data.count(b"\xff\xda", at)) > MAX_SCANS:  # nothing else in the coded picture looks so
+        raise BadPicture("too_large", f"{scans:,} scans; the limit is {MAX_SCANS}")
     if parts:
         header.profile = b"".join(parts[number] for number in sorted(parts))
 
 
 def _gif(data: bytes, header: Header, limits: Limits) -> None:
     header.width, header.height = struct.unpack_from("<HH", data, 6)
+    blocks = FEW + len(data) // 128
+    frames = gif_frames(data, up_to=limits.max_frames, blocks=blocks)
+    if frames is None:
+        raise _too_many("blocks", data)
+    header.frames = max(1, frames)
 
 
 def _bmp(data: bytes, header: Header, limits: Limits) -> None:
@@ -187,13 +205,14 @@ def _webp(data: bytes, header: Header, limits: Limits) -> None:
     at, end = 12, 8 + struct.unpack_from("<I", data, 4)[0]
     if end > len(data):
         raise BadPicture("truncated", f"RIFF says {end:,} bytes; the file has {len(data):,}")
-    frames = 0
+    frames, left = 0, FEW + len(data) // 512
     while at + 8 <= end:
+        left -= 1
+        if left < 0:
+            raise _too_many("chunks", data)
         kind, length = struct.unpack_from("<4sI", data, at)
         body = at + 8
-        if (
-            kind == b"VP8X" and header.width is None
-        ):  # the decoder believes the first, so a second one is no way past the limits
+        if kind == b"VP8X" and header.width is None:  # the decoder believes the first one too
             header.width = 1 + int.from_bytes(data[body + 4 : body + 7], "little")
             header.height = 1 + int.from_bytes(data[body + 7 : body + 10], "little")
         elif kind == b"VP8 " and header.width is None:
@@ -212,8 +231,20 @@ def _webp(data: bytes, header: Header, limits: Limits) -> None:
     header.frames = max(1, frames)
 
 
+def _tiff(data: bytes, header: Header, limits: Limits) -> None:
+    header.frames = max(
+        1, tiff_frames(data, up_to=limits.max_frames)
+    )  # the decoder opens it without its canvas, and may tell the rest
+
+
 def _nothing(data: bytes, header: Header, limits: Limits) -> None:
-    """TIFF and AVIF: their decoder opens them without allocating the canvas, so it may tell."""
+    """AVIF: its decoder opens it without allocating the canvas, so it may tell."""
 
 
-READERS = {"PNG": _png, "JPEG": _jpeg, "GIF": _gif, "BMP": _bmp, "WEBP": _webp}
+def _too_many(what: str, data: bytes) -> BadPicture:
+    return BadPicture(
+        "too_large", f"more {what} than a file of {len(data):,} bytes has by right: reading them could take hours"
+    )
+
+
+READERS = {"PNG": _png, "JPEG": _jpeg, "GIF": _gif, "BMP": _bmp, "WEBP": _webp, "TIFF": _tiff}
