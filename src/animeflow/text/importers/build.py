@@ -86,7 +86,7 @@ def build(
         report.files.append(FileReport(str(path), source.kind, source.licence or licence, len(read_files[-1][1])))
         if progress:
             progress(1)
-    beside = out.with_name(f".{out.name}.partial")
+    beside = out.with_name(f".{out.name}.{os.getpid()}.partial")
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         if out.exists():
