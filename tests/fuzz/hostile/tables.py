@@ -3,6 +3,7 @@ layout."""
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
@@ -125,11 +126,13 @@ TOKENS: tuple[Callable[[str, Random], str], ...] = (
 def strange(value: Any, draw: Random) -> Any:
     """`value` with one thing in it replaced, renamed, left out, repeated or exchanged."""
     if draw.random() < 0.03 or not isinstance(value, dict | list) or not value:
-        return draw.choice([*VALUES, *NAMES])
+        return _drawn(draw)
     holder = _somewhere(value, draw)
     if isinstance(holder, list):
         at = draw.randrange(len(holder))
-        holder[at : at + draw.choice([0, 1, 1])] = draw.choice([[], [draw.choice([*VALUES, *NAMES])], [holder[at]] * 2])
+        holder[at : at + draw.choice([0, 1, 1])] = draw.choice(
+            [[], [_drawn(draw)], [holder[at], copy.deepcopy(holder[at])]]
+        )
         return value
     key, way = draw.choice(list(holder)), draw.randrange(7)
     if way == 0:
@@ -137,13 +140,18 @@ def strange(value: Any, draw: Random) -> Any:
     elif way == 1:
         holder[draw.choice([*KEYS, *NAMES])] = holder.pop(key)
     elif way == 2:
-        holder[draw.choice([*KEYS, *holder])] = draw.choice([*VALUES, *NAMES])
+        holder[draw.choice([*KEYS, *holder])] = _drawn(draw)
     elif way == 3:
         other = draw.choice(list(holder))
         holder[key], holder[other] = holder[other], holder[key]
     else:
-        holder[key] = draw.choice([*VALUES, *NAMES])
+        holder[key] = _drawn(draw)
     return value
+
+
+def _drawn(draw: Random) -> Any:
+    """A value of its own: what is changed in one case may not be another one's."""
+    return copy.deepcopy(draw.choice([*VALUES, *NAMES]))
 
 
 def _somewhere(value: Any, draw: Random) -> Any:
