@@ -44,12 +44,16 @@ def lines(rows: Iterable[Any]) -> None:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int = 2) -> None:
-    """Columns as wide as they need to be; the last is not padded."""
+    """Columns as wide as they need to be; the last is not padded, and wrapped on a terminal."""
     every = [list(head), *[list(row) for row in rows]]
     wide = [max(len(row[i]) for row in every) for i in range(len(head))]
     for number, row in enumerate(every):
-        text = "  ".join(cell.ljust(width) for cell, width in zip(row, wide, strict=True)).rstrip()
-        click.echo(" " * indent + (click.style(text, dim=True) if number == 0 else text))
+        *cells, last = (cell.ljust(width) for cell, width in zip(row, wide, strict=True))
+        before = "".join(f"{cell}  " for cell in cells)
+        if number and last.strip():
+            _wrapped(" " * indent + before, last.rstrip())
+        else:
+            click.echo(" " * indent + click.style((before + last).rstrip(), dim=number == 0))
 
 
 def words(value: Any) -> str:

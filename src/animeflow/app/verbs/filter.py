@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsons
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,10 +29,10 @@ def run(overrides: Sequence[str], *, why: str | None = None, json: bool = False,
         facts = chosen.as_dict() | {"refused": refused(config)}
         click.echo(jsons.dumps(facts, indent=2, ensure_ascii=False))
         return
-    _print(config, chosen)
+    _print(config, chosen, overrides)
 
 
-def _print(config: dict[str, Any], chosen: Any) -> None:
+def _print(config: dict[str, Any], chosen: Any, overrides: Sequence[str]) -> None:
     query = chosen.query
     page.title(f"query {query.name}, version {query.version} ({query.hash})")
     if gone := refused(config):
@@ -55,4 +56,5 @@ def _print(config: dict[str, Any], chosen: Any) -> None:
     )
     page.facts({name: value for name, value in facts.items() if value})
     if gone_now:
-        page.hints([f"animeflow filter name={config['name']} --why PICTURE"])
+        same = [shlex.quote(word) for word in overrides]  # of another query it would tell something else
+        page.hints([" ".join(["animeflow filter", *same, "--why PICTURE"])])
