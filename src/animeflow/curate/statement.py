@@ -60,7 +60,7 @@ class Statement:
 
     Attributes:
         origins: by origin. evidence: by kind of it, pictures with at least one such sign.
-        claimed: pictures by people, or drawn by a program, for which only the source's settings speak.
+        claimed: pictures by people, or drawn by a program, for which only people and the source's settings speak.
         sources: source -> pictures. licences: note -> pictures; those without one under "". generators: tool -> pictures.
         reviewed: pictures that somebody decided to keep. missing: what `Requirements` asks and how many pictures lack it.
         snapshot: first and last day on which pictures were taken, None where no picture says.
@@ -95,8 +95,8 @@ class Statement:
         lines.append(f"By origin: {', '.join(parts)}.")
         if self.claimed:
             lines.append(
-                f"For {self.claimed:,} of them the origin is what whoever named their source says; nothing in the files "
-                "speaks against it."
+                f"For {self.claimed:,} of them the origin is what a person says, or whoever named their source; nothing in the "
+                "files speaks against it."
             )
         if self.evidence:
             lines.append(f"Evidence: {', '.join(f'{kind} {count:,}' for kind, count in self.evidence.items())}.")
@@ -155,8 +155,8 @@ def insist(found: Statement) -> None:
         "; ".join(f"{count:,} pictures {asked[name]}" for name, count in found.missing.items()),
         where="curate.require",
         why="a statement about them would not be true",
-        do="leave these pictures out (curate.provenance.unknown=forbid), say what is known of their source "
-        "(catalogue.source.origin, catalogue.licence, catalogue.snapshot), or require less",
+        do="leave pictures of unknown origin out (curate.provenance.unknown=forbid), say what is known of them (animeflow decide "
+        "--origin and --keep; catalogue.licence, catalogue.snapshot, and +catalogue.source.origin=human for a folder), or require less",
     )
 
 
