@@ -202,7 +202,7 @@ def _options(verb: str) -> list[click.Parameter]:
     if verb == "coverage":
         return [
             click.Option(
-                ["--by"], default="character", show_default=True, help="character, copyright, artist or general."
+                ["--by"], default="character", show_default=True, help="character, copyright, artist, general or meta."
             ),
             click.Option(
                 ["--min", "least"], type=int, default=200, show_default=True, help="Fewer pictures are short."
@@ -223,7 +223,9 @@ def _options(verb: str) -> list[click.Parameter]:
                 ["--origin"], nargs=2, metavar="ORIGIN SHA256|PATH", multiple=True, help="human, ai, ai_assisted, ..."
             ),
             click.Option(["--reason"], metavar="WORD", default="", help="Why: ai, watermark, lowres, crop, ..."),
-            click.Option(["--reviewer"], metavar="NAME", help="Who decides."),
+            click.Option(
+                ["--reviewer"], metavar="NAME", help="Who decides; else the name that you are logged in with."
+            ),
             click.Option(["--undo"], type=int, metavar="SEQ", help="Take one decision back, by its number."),
             dry_run,
         ]

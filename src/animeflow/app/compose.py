@@ -156,8 +156,11 @@ def _explained(error: Exception, overrides: Sequence[str], folder: Path) -> Conf
             return unsupported(value)
         if (folder / key).is_dir() and value not in choices(folder, key):
             known = choices(folder, key)
+            own = (
+                f"; a file of yours is given as 'curate.include=[{value}]'" if key == "curate" and "." in value else ""
+            )
             return ConfigError(
-                f"unknown {key} '{value}'{did_you_mean(value, known)}", do=f"choose one of: {', '.join(known)}"
+                f"unknown {key} '{value}'{did_you_mean(value, known)}", do=f"choose one of: {', '.join(known)}{own}"
             )
         if (
             f"'{key}'" in text
@@ -170,6 +173,9 @@ def _explained(error: Exception, overrides: Sequence[str], folder: Path) -> Conf
             return ConfigError(
                 f"unknown setting '{key}'{did_you_mean(key, known)}", do="see the files in configs/ or animeflow plan"
             )
+    if missing := re.search(r"[Mm]issing mandatory value: ([\w.]+)", text):
+        key = missing[1]
+        return ConfigError(f"{key} has no value, and there is no default", where=key, do=f"give it: {key}=...")
     return ConfigError(text.strip().splitlines()[0], where="config")
 
 

@@ -123,7 +123,9 @@ def read_list(file: Path, *, by: str, top: int | None = None) -> dict[str, int]:
         with open(file, encoding="utf-8", newline="") as text:
             rows = [row for row in csv.reader(text) if row and any(cell.strip() for cell in row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"the list cannot be read: {error}", where=str(file)) from error
+        raise DataError(
+            f"the list cannot be read: {error}", where=str(file), do="give a CSV in UTF-8: name,count"
+        ) from error
     if rows and not any(cell.strip().isdigit() for cell in rows[0][1:]):
         rows = rows[1:]  # a header
     found: dict[str, int] = {}

@@ -27,6 +27,8 @@ def open_archive(path: Path, caps: Caps, *, every_frame: bool = False) -> Archiv
     Raises:
         DataError: there is no such file, it is none that is read, or its index is broken.
     """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder", do="name the archives in it; a folder of pictures needs no unpacking")
     if not path.is_file():
         raise DataError(f"there is no file {path}", do="check the path; a folder of pictures needs no unpacking")
     if path.suffix.lower() == ".rpi":

@@ -45,6 +45,8 @@ class Source:
 
 def read(path: Path) -> tuple[Source, Iterator[Row]]:
     """Raises DataError for a file that is missing, no UTF-8, or of no known kind."""
+    if path.is_dir():
+        raise DataError(f"{path} is a folder", where="tags build", do="name the files in it")
     if not path.is_file():
         raise DataError(f"there is no file {path}", where="tags build", do="give files of tags")
     data = path.read_bytes()
