@@ -156,7 +156,8 @@ def insist(found: Statement) -> None:
         where="curate.require",
         why="a statement about them would not be true",
         do="leave pictures of unknown origin out (curate.provenance.unknown=forbid), say what is known of them (animeflow decide "
-        "--origin and --keep; catalogue.licence, catalogue.snapshot, and +catalogue.source.origin=human for a folder), or require less",
+        "--origin and --keep; catalogue.licence, catalogue.snapshot, +catalogue.source.origin=human for a folder), "
+        "or require less",
     )
 
 

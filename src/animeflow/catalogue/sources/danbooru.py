@@ -101,7 +101,7 @@ class DanbooruSource:
             raise DataError(
                 f"{self.file} holds no post of {'a known site' if self.site == AUTO else self.site}",
                 why=f"{first.place}: {why}; it has {', '.join(list(first.value or {})[:8]) or 'nothing'}",
-                do="check the file, or name the site: catalogue.site=gelbooru",
+                do="check the file, or name the site: catalogue=booru_api catalogue.site=gelbooru",
             )
         return posts
 
