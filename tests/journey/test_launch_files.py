@@ -350,7 +350,7 @@ def test_two_nodes_start_again_in_place_when_a_process_dies(tmp_path: Path) -> N
         for rank in range(2)
     ]
     try:
-        said = [node.communicate(timeout=120)[0] for node in nodes]
+        said = [node.communicate(timeout=300)[0] for node in nodes]
     finally:
         for node in nodes:
             node.kill()
