@@ -261,7 +261,7 @@ class Catalogue:
         except (pa.ArrowException, OSError) as error:
             raise DataError(
                 f"{self._file('catalogue.parquet')} is not a catalogue: {error}",
-                do="remove the folder and run the verb again",
+                do="remove this file and run the verb again; keep decisions.jsonl, it is what people said",
             ) from error
         for sha, path, digest in zip(*(column.to_pylist() for column in table.columns), strict=True):
             if path in self._sha_at:  # a run was killed before it had seen all files that changed places
