@@ -22,7 +22,13 @@ from animeflow.catalogue.post import ORIGINS, SCHEMA
 from animeflow.catalogue.rows import ROWS_PER_GROUP
 from animeflow.text.tags import RATINGS
 
-LISTS = {"general": (25, 20000), "character": (1.2, 30000), "copyright": (1.1, 5000), "artist": (1.0, 60000), "meta": (2.0, 200)}
+LISTS = {
+    "general": (25, 20000),
+    "character": (1.2, 30000),
+    "copyright": (1.1, 5000),
+    "artist": (1.0, 60000),
+    "meta": (2.0, 200),
+}
 QUERIES = {
     "open": {},
     "sizes": {"rules": [{"name": "tiny", "drop": "width * height < 65536", "why": "w"}]},
@@ -116,7 +122,9 @@ def _lists(rng: np.random.Generator, count: int, kind: str, mean: float, names: 
     lengths = rng.poisson(mean, count)
     places = np.minimum(np.exp(rng.random(int(lengths.sum())) * np.log(names)).astype(np.int64), names - 1)
     words = pa.array([f"{kind}_{number}" for number in range(names)])
-    return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32()), words.take(pa.array(places)))
+    return pa.ListArray.from_arrays(
+        pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32()), words.take(pa.array(places))
+    )
 
 
 def one(folder: Path, name: str) -> None:
@@ -148,14 +156,19 @@ def main() -> None:
         make(options.folder, options.rows)
         print(f"made {options.rows:,} rows in {time.perf_counter() - begun:.0f} s")
     print(f"{(options.folder / 'catalogue.parquet').stat().st_size / 2**20:,.0f} MiB")
-    print("| query | seconds (best, median, worst) | CPU seconds, best | peak memory GiB | kept |\n|---|---|---|---|---|")
+    print(
+        "| query | seconds (best, median, worst) | CPU seconds, best | peak memory GiB | kept |\n|---|---|---|---|---|"
+    )
     for name in QUERIES:
         words = [sys.executable, __file__, "--folder", str(options.folder), "--query", name]
         found = [json.loads(subprocess.check_output(words)) for _ in range(options.rounds)]
         seconds = sorted(each["seconds"] for each in found)
         told = f"{seconds[0]:.2f}, {seconds[len(seconds) // 2]:.2f}, {seconds[-1]:.2f}"
         cpu = min(each["cpu"] for each in found)
-        print(f"| {name} | {told} | {cpu:.1f} | {max(each['gib'] for each in found):.2f} | {found[0]['kept']:,} |", flush=True)
+        print(
+            f"| {name} | {told} | {cpu:.1f} | {max(each['gib'] for each in found):.2f} | {found[0]['kept']:,} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -451,3 +451,11 @@ def test_a_table_may_have_times_and_bytes(tmp_path):
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pictures" / "metadata.parquet")
     (found,) = ImageFolderSource(tmp_path / "pictures")
     assert found.facts.created_at == "2024-01-02T03:04:05+00:00"
+
+
+def test_a_table_of_something_else_is_no_dump(tmp_path):
+    """Its rows would match files by their ids, and give posts without a tag."""
+    picture(tmp_path / "pictures" / "17.png")
+    (tmp_path / "table.csv").write_text("id,kind,width\n17,sprite,320\n")
+    with pytest.raises(DataError, match="it has no tags"):
+        list(DanbooruSource(tmp_path / "table.csv", pictures=tmp_path / "pictures"))

@@ -55,6 +55,8 @@ def collect(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     )
     for line in report.lines():
         log.info("%s", line)
+    if not report.found:
+        log.warning("nothing was found in %s: is it the right folder, and the right kind of source?", pictures.root)
     if report.rejected:
         log.info("every rejected file with its reason: %s", place.catalogue / "rejected.jsonl")
     return report

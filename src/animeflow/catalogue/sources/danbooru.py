@@ -79,6 +79,8 @@ class DanbooruSource:
         """Why an object is no post of this dump."""
         if is_pickled(post):
             return "it holds a pickle, which is never opened"
+        if not any(str(key).startswith("tag") for key in post):
+            return "no post: it has no tags"
         if self.site == AUTO:
             return None if site_of(post) else "no known site's post"
         return None if is_of(post, self.site) else f"a post of {site_of(post)}, not of {self.site}"
