@@ -16,7 +16,7 @@ import click
 from .. import __version__
 from ..core.errors import AnimeflowError, ConfigError
 from ..model import registry
-from . import word_commands
+from . import set_commands, word_commands
 from .lora_commands import lora
 
 VERBS = {
@@ -179,58 +179,8 @@ def _options(verb: str) -> list[click.Parameter]:
             out,
             click.Option(["--base"], metavar="PATH", help="The model, in place of the one that the file names."),
         ]
-    if verb == "unpack":
-        into = click.Option(["--into"], metavar="DIR", required=True, help="Where the pictures go; made if missing.")
-        panels = click.Option(["--panels"], is_flag=True, help="Cut comic pages into their panels.")
-        frames = click.Option(["--all-frames"], is_flag=True, help="Of an ugoira, all frames instead of the first.")
-        licence = click.Option(
-            ["--licence"], metavar="TEXT", help="What you know of the pictures' licence; kept with each."
-        )
-        files = click.Argument(["files"], nargs=-1, required=True, metavar="FILE...")
-        return [files, into, panels, frames, licence, dry_run]
-    if verb == "dedup":
-        sheet = click.Option(["--sheet"], metavar="FILE.png", help="Draw the groups, best picture first.")
-        return [sheet, dry_run]
-    if verb == "annotate":
-        return [click.Argument(["kind"], type=click.Choice(["tagger", "detector", "masks"])), dry_run]
-    if verb == "filter":
-        return [
-            click.Option(["--why"], metavar="SHA256|PATH", help="Say of one picture which rule decided."),
-            click.Option(["--json"], is_flag=True, help="Print JSON."),
-            click.Option(["--dry-run"], is_flag=True, help="What it does anyway: nothing is written."),
-        ]
-    if verb == "coverage":
-        return [
-            click.Option(
-                ["--by"], default="character", show_default=True, help="character, copyright, artist, general or meta."
-            ),
-            click.Option(
-                ["--min", "least"], type=int, default=200, show_default=True, help="Fewer pictures are short."
-            ),
-            click.Option(
-                ["--against"], metavar="FILE.csv", help="name,count: what exists elsewhere, for a share of it."
-            ),
-            click.Option(["--top"], type=click.IntRange(1), help="Only the so many most popular names of that file."),
-            click.Option(["--json"], is_flag=True, help="Print JSON."),
-        ]
-    if verb == "decide":
-        return [
-            click.Option(["--log", "logs"], metavar="FILE.jsonl", multiple=True, help="Another person's log, to join."),
-            click.Option(["--keep"], metavar="SHA256|PATH", multiple=True),
-            click.Option(["--reject"], metavar="SHA256|PATH", multiple=True),
-            click.Option(["--flag"], metavar="SHA256|PATH", multiple=True),
-            click.Option(
-                ["--origin"], nargs=2, metavar="ORIGIN SHA256|PATH", multiple=True, help="human, ai, ai_assisted, ..."
-            ),
-            click.Option(["--reason"], metavar="WORD", default="", help="Why: ai, watermark, lowres, crop, ..."),
-            click.Option(
-                ["--reviewer"], metavar="NAME", help="Who decides; else the name that you are logged in with."
-            ),
-            click.Option(["--undo"], type=int, metavar="SEQ", help="Take one decision back, by its number."),
-            dry_run,
-        ]
-    if verb == "certify":
-        return [click.Option(["--json"], is_flag=True, help="Print JSON.")]
+    if verb in set_commands.VERBS:
+        return set_commands.options(verb, dry_run)
     if verb == "ema":
         about = "Width of the average as a share of the run: 0.01 to 0.25."
         at = "After so many images of the run; at its end by default."
