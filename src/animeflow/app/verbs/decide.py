@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import ConfigError, DataError
+from ...core.errors import ConfigError, DataError, did_you_mean
 from ..compose import compose
 from ..wiring import Workspace
 
@@ -28,6 +28,7 @@ def run(
     undo: int | None = None,
     dry_run: bool = False,
 ) -> None:
+    from ...curate.copies import ABOUT_THE_FILE
     from ...curate.decisions import DecisionLog
     from ...curate.event import Decision
     from ...curate.find import find
@@ -48,6 +49,8 @@ def run(
         for (_, sha, _), (_, kind, new) in zip(found, asked, strict=True)
     ]
     _contradictions(decisions, paths)
+    if reason not in ABOUT_THE_FILE and (nearly := did_you_mean(reason, ABOUT_THE_FILE)):
+        log.warning("'%s' is no reason that speaks of the file alone%s", reason, nearly)
     who = reviewer or _somebody() if decisions or undo is not None else ""
     if dry_run:
         _foresee(book, decisions, others, undo, paths)
