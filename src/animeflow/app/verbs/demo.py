@@ -22,12 +22,11 @@ from ..wiring import Workspace, use_threads
 
 log = logging.getLogger(__name__)
 DEMO, SMOKE = "toonworld_tiny", "toonworld_smoke"
-PLANTS = ("curate=toonworld", "toonworld.planted=24")  # what a set should not have, to show that it is found
-FAST_PLANTS = ("curate=toonworld", "toonworld.planted=6")
+PLANTS, FAST_PLANTS = 24, 6  # pictures of each kind that a set should not have, to show that they are found
 
 
 def run(overrides: Sequence[str], *, fast: bool = False, family: str | None = None) -> None:
-    words = [f"experiment={experiment(family, fast=fast)}", *(FAST_PLANTS if fast else PLANTS), *overrides]
+    words = _words(family, overrides, fast=fast)
     config = compose(words)
     use_threads(config["train"]["threads"])
     begin = time.perf_counter()
@@ -65,6 +64,13 @@ def run(overrides: Sequence[str], *, fast: bool = False, family: str | None = No
     files.write_json(place.run / "timings.json", seconds)
     page = step("report", lambda: report.show(config, overrides=words))
     log.info("done in %.0f s; the model: %s; the page: %s", time.perf_counter() - begin, place.export, page)
+
+
+def _words(family: str | None, overrides: Sequence[str], *, fast: bool) -> list[str]:
+    """Of the experiment, of the query that takes out what is planted, and of whoever called; a small set is planted with less."""
+    words = [f"experiment={experiment(family, fast=fast)}", "curate=toonworld"]
+    count = compose([*words, *overrides])["toonworld"]["count"]
+    return [*words, f"toonworld.planted={min(FAST_PLANTS if fast else PLANTS, count // 12)}", *overrides]
 
 
 def experiment(family: str | None, *, fast: bool) -> str:
