@@ -31,6 +31,7 @@ def logger_as_it_was() -> Iterator[None]:
     logger = logging.getLogger("animeflow")
     logger.handlers.clear()
     logger.propagate = True
+    logger.setLevel(logging.NOTSET)  # `doctor` wants findings only
 
 
 @pytest.fixture(scope="session")
