@@ -67,6 +67,12 @@ def encode(config: dict[str, Any], *, dry_run: bool = False, fam: Any = None) ->
         world=int(os.environ.get("WORLD_SIZE", "1")),
         describe=dict(fam.describe()),
     )
+    _tell(report)
+    return report
+
+
+def _tell(report: Any) -> None:
+    """What was encoded and found, and what is lost of captions and pictures."""
     log.info(
         "cache: %s latents encoded, %s found; %s captions encoded, %s found; %.1f MB in %.1f s",
         *map("{:,}".format, (report.latents_encoded, report.latents_reused, report.texts_encoded, report.texts_reused)),
@@ -84,7 +90,6 @@ def encode(config: dict[str, Any], *, dry_run: bool = False, fam: Any = None) ->
             log.warning("%s captions are longer than %s takes and lose their end", f"{count:,}", encoder)
     for rejection in report.rejected:
         log.warning("picture %016x is left out: %s", rejection.uid, rejection.reason)
-    return report
 
 
 def _in_parts(config: dict[str, Any], workers: Engine) -> list[Any]:
