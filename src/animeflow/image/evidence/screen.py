@@ -7,11 +7,12 @@ from itertools import groupby
 
 from ..picture import Limits, Picture
 from . import containers, exif, jpeg, png, statements, stealth, words
+from .invisible import invisible
 from .places import BROKEN, Places
 from .sign import GRADES, KINDS, SAYS, Sign
 from .tiled import tiled
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same file would give other signs or measures: unchanged files are then screened again."""
 
 READERS: dict[str, Callable[[bytes, Places], None]] = {
@@ -37,6 +38,7 @@ def screen(data: bytes, picture: Picture, *, limits: Limits | None = None) -> tu
         _look(found, statements.c2pa, blob)
     _look(found, _texts, places.texts)
     _look(found, _hidden, data, picture, places)
+    _look(found, invisible, picture)
     kept = {(sign.grade, sign.says, sign.kind, sign.tool): sign for sign in reversed(found)}
     return tuple(sorted(kept.values(), key=_rank))
 
