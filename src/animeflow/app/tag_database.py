@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigError
+from ..text.script import known_language
 
 if TYPE_CHECKING:
     from ..text.blocklist import Blocklist
@@ -30,7 +31,9 @@ def tag_database(config: Mapping[str, Any], *, wanted_by: str) -> TagDatabase:
 def read_prompts(config: Mapping[str, Any], prompts: Sequence[str]) -> list[Reading] | None:
     """Prompts as `sample.language` has them read; None where they are English and stay as they are."""
     node = config["sample"]
-    language = node.get("language") or "en"
+    language = known_language(
+        "en" if node.get("language") is None else node["language"], where="sample.language", others=("auto",)
+    )
     if language == "en":
         return None
     from ..text.normalise import normalise

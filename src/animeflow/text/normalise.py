@@ -11,13 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from ..core.errors import ConfigError
 from .blocklist import Blocklist
 from .database import Match
 from .emphasis import escape, unescape
 from .prompt_parts import SENTENCE_END, Piece, cut, plain_separator
 from .reading import AMBIGUOUS, BLOCKED, COMPOSED, KEPT, READ, SENTENCE, UNKNOWN, Part, Reading
-from .script import base, is_cjk, language_code, languages_of, speaks, without_spaces
+from .script import base, is_cjk, known_language, languages_of, speaks, without_spaces
 from .tags import to_words
 
 LONG_WORDS, LONG_SIGNS = 4, 9  # an unknown part of this length is a piece of a sentence
@@ -49,6 +48,7 @@ def normalise(
     write: Callable[[str], str] = to_words,
     emphasis: bool = True,
     blocklist: Blocklist | None = None,
+    where: str = "language",
 ) -> Reading:
     r"""Read a prompt.
 
@@ -58,15 +58,12 @@ def normalise(
         emphasis: whether `(smile:1.3)` is a weight and `\(` a parenthesis, as in ComfyUI; both
             are kept. Otherwise every sign is itself.
         blocklist: words that take a sentence out; default: the project's.
+        where: what an error calls the setting of the language.
 
     Raises:
-        ConfigError: `language` is neither `auto` nor a code.
+        ConfigError: `language` is neither `auto` nor a language's code.
     """
-    code = language if language == "auto" else language_code(language)
-    if code is None:
-        raise ConfigError(
-            f"'{language}' is not the code of a language", where="language", do="give auto, en, ja, es, ..."
-        )
+    code = known_language(language, where=where, others=("auto",))
     pieces = cut(prompt, _known(dictionary), emphasis=emphasis)
     texts = [_core(piece.text) for piece in pieces if not piece.is_mark]
     spoken = code if code != "auto" else detect(texts, dictionary)

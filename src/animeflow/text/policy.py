@@ -15,6 +15,7 @@ from .concept import Concept
 from .field import Field
 from .lexicon import Wordbook
 from .quality import SCORES, SMALLEST, WORDS, Bounds
+from .script import known_language
 
 KINDS = ("tags", "sentence", "tags+sentence", "sentence+tags")
 ORDER = ("quality", "meta", "year", "rating", "count", "character", "series", "artist", "general")
@@ -137,6 +138,8 @@ class CaptionPolicy:
             _numbers(weights, name)
             if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
                 raise ConfigError(f"{name}={dict(weights)} has no positive weight", where=f"{WHERE}.{name}")
+        for code in self.languages:
+            _language(code)
         chances = {"shuffle": self.shuffle, "tag_dropout": self.tag_dropout, "official_style": self.official_style}
         chances |= {"alias": self.alias, "translate": self.translate, "mixed": self.mixed}
         for option in ("section_dropout", "tag_dropout_of", "quality_words", "quality_scores", "periods"):
@@ -266,6 +269,13 @@ def _known(names: Any, known: tuple[str, ...], option: str) -> None:
                 where=f"{WHERE}.{option}",
                 do=f"known here: {', '.join(known)}",
             )
+
+
+def _language(code: str) -> None:
+    """Sentences and words are found by their code, so another spelling of one would never find any."""
+    where = f"{WHERE}.languages"
+    if (own := known_language(code, where=where)) != code:
+        raise ConfigError(f"'{code}' is written '{own}' here", where=where, do=f"write {own}")
 
 
 def _numbers(values: Mapping[str, Any], option: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from ..core.errors import ConfigError, did_you_mean
+
 _SPACES = re.compile(r"[\s_]+")
 _KANA = re.compile(r"[ぁ-ゖァ-ヺｦ-ﾝ]")
 _HANGUL = re.compile(r"[가-힣ᄀ-ᇿㄱ-ㆎ]")
@@ -31,6 +33,68 @@ LANGUAGES = frozenset(
         *("pt", "ro", "ru", "sv", "th", "tr", "uk", "vi", "zh"),
     )
 )
+# All that a person may name: ISO 639-1, and a few that have three letters only.
+_CODES = """
+    aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo es et eu fa ff
+    fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja jv ka kg ki kj kk kl km kn ko ks ku
+    kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn no nr nv ny oc oj om or os pa pi pl ps pt
+    qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss st su sv sw ta te tg th ti tk tl tn to tr ts tt ty ug uk ur uz ve vi
+    vo wa wo xh yi yo za zh zu ceb ckb fil haw hmn jbo lzh nan tok yue"""
+CODES = frozenset(_CODES.split())  # without Kanuri (kr) and Twi (tw): who writes them here means Korea and Taiwan
+_NAMES = {
+    "arabic": "ar",
+    "catalan": "ca",
+    "chinese": "zh",
+    "czech": "cs",
+    "danish": "da",
+    "dutch": "nl",
+    "english": "en",
+    "espanol": "es",
+    "finnish": "fi",
+    "francais": "fr",
+    "french": "fr",
+    "german": "de",
+    "deutsch": "de",
+    "ger": "de",
+    "greek": "el",
+    "hebrew": "he",
+    "hindi": "hi",
+    "hungarian": "hu",
+    "indonesian": "id",
+    "italian": "it",
+    "eng": "en",
+    "japanese": "ja",
+    "jap": "ja",
+    "jpn": "ja",
+    "kor": "ko",
+    "korean": "ko",
+    "norwegian": "no",
+    "polish": "pl",
+    "spa": "es",
+    "portuguese": "pt",
+    "romanian": "ro",
+    "russian": "ru",
+    "spanish": "es",
+    "swedish": "sv",
+    "thai": "th",
+    "fra": "fr",
+    "turkish": "tr",
+    "ukrainian": "uk",
+    "vietnamese": "vi",
+    "chs": "zh-Hans",
+    "cht": "zh-Hant",
+    "jp": "ja",
+    "kr": "ko",
+    "cn": "zh-Hans",
+    "tw": "zh-Hant",
+    "ua": "uk",
+    "gr": "el",
+    "cz": "cs",
+    "dk": "da",
+    "se": "sv",
+    "br": "pt-BR",
+    "gb": "en",
+}
 
 
 def normal(text: str) -> str:
@@ -68,6 +132,36 @@ def is_language(code: str) -> bool:
     """Whether a code is that of a language known by name here."""
     found = language_code(code)
     return found is not None and base(found) in LANGUAGES
+
+
+def language_hint(code: str) -> str | None:
+    """Why a code is not used, as ` (did you mean 'ja'?)` or nothing; None for one that is a language's."""
+    found = language_code(code)
+    if found is not None and base(found) in CODES:
+        return None
+    short = base(code.strip().lower().replace("_", "-"))
+    near = _NAMES.get(short)
+    return f" (did you mean '{near}'?)" if near else did_you_mean(short, (*LANGUAGES, *_NAMES))
+
+
+def language_named(word: str) -> str | None:
+    """The code that somebody means who writes a language's name, or another letter code, in place of it."""
+    return _NAMES.get(word.strip().lower())
+
+
+def known_language(code: object, *, where: str, others: tuple[str, ...] = ()) -> str:
+    """A code that a person gave, in one form; `others` are words that stand for none and are right too. Raises ConfigError."""
+    if code in others:
+        return str(code)
+    hint = language_hint(code) if isinstance(code, str) else ""
+    if hint is None:
+        return language_code(str(code)) or str(code)
+    more = " A bare no is false to YAML: write 'no'" if code is False else ""
+    raise ConfigError(
+        f"{str(code)!r} is not the code of a language{hint}",
+        where=where,
+        do=f"give {', '.join((*others, 'en', 'ja', 'es', 'zh-Hans'))} or another code of ISO 639.{more}",
+    )
 
 
 def is_cjk(text: str) -> bool:

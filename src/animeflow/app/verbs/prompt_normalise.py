@@ -16,7 +16,9 @@ def run(overrides: Sequence[str] = (), *, prompt: str, language: str = "auto", j
 
     config = compose(overrides)
     database = tag_database(config, wanted_by="text.database")
-    reading = normalise(prompt, database, language=language, emphasis=bool(config["sample"].get("prompt_weights")))
+    reading = normalise(
+        prompt, database, language=language, where="--language", emphasis=bool(config["sample"].get("prompt_weights"))
+    )
     if json:
         click.echo(jsons.dumps(reading.to_json(), indent=1, ensure_ascii=False))
         return

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+from ...text.script import known_language
 from ...text.trigger import kohya_folder, trigger_of
 from ..candidate import Candidate, Facts
 from ..walk import files_in, is_picture, not_a_picture
@@ -52,7 +53,8 @@ class FolderSource:
     ) -> None:
         self.root, self.name = Path(root), name
         self.metadata = None if metadata is None else Path(metadata)
-        self.language, self.rating, self.origin = language, rating, origin
+        self.language = known_language(language, where="catalogue.source.language")
+        self.rating, self.origin = rating, origin
 
     def __iter__(self) -> Iterator[Candidate]:
         folder: Path | None = None

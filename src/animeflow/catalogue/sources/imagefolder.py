@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import DataError
+from ...text.script import known_language
 from ..candidate import Candidate
 from ..walk import files_in, is_picture, not_a_picture
 from .dump import is_pickled, read_records
@@ -42,7 +43,8 @@ class ImageFolderSource:
         origin: str = "unknown",
     ) -> None:
         self.root, self.name = Path(root), name
-        self.language, self.rating, self.origin = language, rating, origin
+        self.language = known_language(language, where="catalogue.source.language")
+        self.rating, self.origin = rating, origin
 
     def __iter__(self) -> Iterator[Candidate]:
         taken: set[Path] = set()

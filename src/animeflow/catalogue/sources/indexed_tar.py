@@ -15,6 +15,7 @@ from typing import Any
 
 from ...core.errors import DataError
 from ...core.files import sha256_file
+from ...text.script import known_language
 from ..candidate import Candidate, Facts
 from ..reading import TAR, Index, index_of, member_path, read_file, read_index
 from ..walk import PICTURE_SUFFIXES, files_in, not_a_picture
@@ -56,7 +57,8 @@ class IndexedTarSource:
         language: str = "en",
     ) -> None:
         self.root, self.posts, self.name = Path(root), None if posts is None else Path(posts), name
-        self.site, self.before_2022, self.verify, self.language = known_site(site), before_2022, verify, language
+        self.site, self.before_2022, self.verify = known_site(site), before_2022, verify
+        self.language = known_language(language, where="catalogue.source.language")
 
     def __iter__(self) -> Iterator[Candidate]:
         files = list(files_in(self.root))

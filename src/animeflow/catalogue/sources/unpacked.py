@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import DataError
+from ...text.script import known_language
 from ..archive.unpack import REFUSED, ROWS, read_rows
 from ..candidate import Candidate, Facts
 from ..walk import files_in, is_picture, not_a_picture
@@ -35,7 +36,8 @@ class UnpackedSource:
         rating: str = "unknown", origin: str = "unknown",
     ) -> None:  # fmt: skip
         self.root, self.name, self.licence = Path(root), name, licence
-        self.language, self.rating, self.origin = language, rating, origin
+        self.language = known_language(language, where="catalogue.source.language")
+        self.rating, self.origin = rating, origin
         if not (self.root / ROWS).is_file():
             raise DataError(
                 f"there is no {ROWS} in {self.root}", do="unpack first: animeflow unpack FILE... --into FOLDER; "

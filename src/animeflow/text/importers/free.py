@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..script import is_language, language_code
+from ..script import is_language, language_named
 from ..tags import CATEGORIES, CATEGORY_WORDS
 from .record import (
     BY_HAND,
@@ -28,6 +28,7 @@ from .record import (
     Surface,
     Tag,
     alias,
+    code_of,
     count_of,
     name_of,
     other_name,
@@ -81,6 +82,8 @@ def _row(name: str, row: Mapping[str, Any]) -> Iterator[Row]:
         if column not in KNOWN and is_language(column):
             for word in _several(value):
                 yield from translations(name, word, column, BY_HAND)
+        elif column not in KNOWN and (code := language_named(column)):
+            yield Skipped(f"column '{column}' is not the code of a language (did you mean '{code}'?)")
     for column in WORDS:
         if column in row:
             yield from _word(name, str(row[column]), column, row)
@@ -97,11 +100,11 @@ def _word(name: str, text: str, column: str, row: Mapping[str, Any]) -> Iterator
     except (TypeError, ValueError):
         yield Skipped("a confidence that is no number")
         return
-    kind, code = str(row.get("kind") or ""), language_code(language or "en")
+    kind, code = str(row.get("kind") or ""), code_of(language or "en")
     if plain and language:
         yield from translations(name, text, language, trust)
-    elif code is None:
-        yield Skipped(f"'{language}' is not the code of a language")
+    elif isinstance(code, Skipped):
+        yield code
     elif (kind and kind not in KINDS) or kind == "canonical":
         yield Skipped(f"kind '{kind}' is not one of {', '.join(KINDS[1:])}")
     elif not 0 < trust <= 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..script import base, language_code, languages_of
+from ..script import base, language_code, language_hint, languages_of
 from ..tags import to_name
 
 KINDS = ("canonical", "alias", "translation", "romanised", "nickname")
@@ -86,9 +86,9 @@ def other_name(tag: str, text: str) -> Iterator[Row]:
 
 def translations(tag: str, cell: str, language: str, confidence: float) -> Iterator[Row]:
     """The words of a cell: several are parted by `|`, or by `/` unless the tag itself has one."""
-    code = language_code(language)
-    if code is None:
-        yield Skipped(f"'{language}' is not the code of a language")
+    code = code_of(language)
+    if isinstance(code, Skipped):
+        yield code
         return
     words = [cell]
     for sign in ("|", "/", "；"):
@@ -104,6 +104,14 @@ def translations(tag: str, cell: str, language: str, confidence: float) -> Itera
             yield Surface(tag, word, "en", "alias", confidence)
         else:
             yield Surface(tag, word, code, "translation", confidence)
+
+
+def code_of(language: str) -> str | Skipped:
+    """A code in one form, or why a row that names it says nothing."""
+    hint = language_hint(language)
+    if hint is not None:
+        return Skipped(f"'{language:.40}' is not the code of a language{hint}")
+    return language_code(language) or language
 
 
 def count_of(value: object) -> int | None:
