@@ -8,7 +8,9 @@ import io
 import json
 import random
 import struct
+import sys
 import tracemalloc
+import types
 import zlib
 
 import numpy as np
@@ -16,7 +18,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from animeflow.image.decode import BadPicture, decode
-from animeflow.image.evidence.screen import screen
+from animeflow.image.evidence.screen import screen, screened
 from animeflow.image.evidence.sign import Sign
 from animeflow.sample import png as samples
 from animeflow.toonworld import draw, world
@@ -443,6 +445,83 @@ def test_c2pa_in_every_container(name):
     inside, answer = STORES[name]
     for container, data in c2pa_carriers(manifest(inside)).items():
         assert words(data) == answer, container
+
+
+class Unpacker:
+    """As brotli's, for streams of zlib: so the tests need no brotli."""
+
+    def __init__(self) -> None:
+        self.stream = zlib.decompressobj()
+
+    def process(self, data: bytes, output_buffer_limit: int) -> bytes:
+        try:
+            return self.stream.decompress(self.stream.unconsumed_tail + data, output_buffer_limit)
+        except zlib.error as error:
+            raise RuntimeError from error
+
+    def is_finished(self) -> bool:
+        return self.stream.eof
+
+    def can_accept_more_data(self) -> bool:
+        return not self.stream.unconsumed_tail
+
+
+@pytest.fixture(params=["brotli", "zlib"])
+def pack(request, monkeypatch):
+    """What packs; what unpacks is installed for the test."""
+    if request.param == "brotli":
+        return pytest.importorskip("brotli", minversion="1.2").compress
+    module = types.SimpleNamespace(Decompressor=Unpacker, error=RuntimeError)
+    monkeypatch.setitem(sys.modules, "brotli", module)
+    return zlib.compress
+
+
+def brob(packed: bytes, *, kind: bytes = b"jumb") -> bytes:
+    return struct.pack(">I", len(packed) + len(kind) + 8) + b"brob" + kind + packed
+
+
+@pytest.mark.parametrize("kind", [b"jumb", b""])
+def test_a_packed_manifest_speaks_in_every_container(pack, kind):
+    inside = manifest(ADOBE + TRAINED)[8:]
+    store = manifest(b"c2cm" + brob(pack(inside), kind=kind))
+    for container, data in c2pa_carriers(store).items():
+        assert words(data) == ["certain ai c2pa Adobe Firefly"], container
+        assert screened(data, decode(data))[1] == ()
+    two = manifest(brob(pack(manifest(b"camera")[8:])) + brob(pack(inside)))
+    assert words(png((b"caBX", two))) == ["certain ai c2pa Adobe Firefly"]
+
+
+def test_without_an_unpacker_a_packed_manifest_is_counted(monkeypatch):
+    data = png((b"caBX", manifest(brob(b"anything"))))
+    for missing in (
+        None,
+        types.SimpleNamespace(Decompressor=object, error=RuntimeError),
+    ):  # none, and one of before 1.2
+        monkeypatch.setitem(sys.modules, "brotli", missing)
+        assert screened(data, decode(data)) == ((), ("c2pa_packed",))
+    plain = png((b"caBX", manifest(ADOBE + TRAINED)))
+    assert screened(plain, decode(plain))[1] == ()
+
+
+def test_a_packed_bomb_and_broken_boxes_cost_no_more_than_their_budget(pack):
+    bomb = pack(b"\0" * (48 << 20))
+    broken = [
+        b"",
+        b"brob",
+        b"\0\0\0\1brob",
+        b"\0\0\0\1brob" + bytes(8),
+        b"\xff\xff\xff\xffbrobjumb",
+        brob(b"no stream"),
+    ]
+    files = [png((b"caBX", manifest(inside))) for inside in (brob(bomb), brob(bomb) * 20, *broken)]
+    pictures = [(data, decode(data)) for data in files]
+    tracemalloc.start()
+    for data, picture in pictures:
+        assert screen(data, picture) == ()
+    assert tracemalloc.get_traced_memory()[1] < 40 << 20
+    tracemalloc.stop()
+    cut = pack(manifest(ADOBE + TRAINED)[8:] + random.Random(1).randbytes(9000))[:-4000]
+    assert words(png((b"caBX", manifest(brob(cut))))) == ["certain ai c2pa Adobe Firefly"]
 
 
 def test_parts_of_a_manifest_may_come_in_any_order():

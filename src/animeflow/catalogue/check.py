@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ..core.engine import Engine
 from ..image.decode import decode
-from ..image.evidence.screen import measures, screen
+from ..image.evidence.screen import measures, screened
 from ..image.fingerprint import fingerprint
 from ..image.picture import BadPicture, Limits
 from .reading import read_file, size_and_time
@@ -60,9 +60,10 @@ def check(path: str, limits: Limits) -> Checked:
     except BadPicture as bad:
         return Checked(digest, len(data), time, reason=bad.reason, detail=bad.detail)
     facts = picture.facts
+    signs, unread = screened(data, picture, limits=limits)
     return Checked(
-        digest, len(data), time, facts.height, facts.width, facts.format, facts.notes,
-        print=fingerprint(picture).pack(), signs=tuple(sign.word for sign in screen(data, picture, limits=limits)),
+        digest, len(data), time, facts.height, facts.width, facts.format, facts.notes + unread,
+        print=fingerprint(picture).pack(), signs=tuple(sign.word for sign in signs),
         measures=measures(picture),
     )  # fmt: skip
 

@@ -31,6 +31,7 @@ class Places:
         inflatable: bytes that may still come out of inflating.
         texts: (kind of the place, key, text).
         exif: TIFF structures. xmp: packets. c2pa: manifest stores.
+        notes: slugs of what could not be read, for counting.
     """
 
     left: int
@@ -39,6 +40,7 @@ class Places:
     exif: list[bytes] = field(default_factory=list)
     xmp: list[bytes] = field(default_factory=list)
     c2pa: list[bytes] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def take(self, data: bytes, start: int, length: int) -> bytes:
         """A copy of a part of the file, cut where the budget ends."""

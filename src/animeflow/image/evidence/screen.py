@@ -8,6 +8,7 @@ from itertools import groupby
 from ..picture import Limits, Picture
 from . import containers, exif, jpeg, png, statements, stealth, words
 from .invisible import invisible
+from .packed import unpacked
 from .places import BROKEN, Places
 from .sign import GRADES, KINDS, SAYS, Sign
 from .tiled import tiled
@@ -27,6 +28,13 @@ READERS: dict[str, Callable[[bytes, Places], None]] = {
 
 def screen(data: bytes, picture: Picture, *, limits: Limits | None = None) -> tuple[Sign, ...]:
     """Signs in a file that was decoded, strongest first. Never raises for a broken file: a broken place holds no sign."""
+    return screened(data, picture, limits=limits)[0]
+
+
+def screened(
+    data: bytes, picture: Picture, *, limits: Limits | None = None
+) -> tuple[tuple[Sign, ...], tuple[str, ...]]:
+    """The same, and slugs of places that are there and could not be read, for counting."""
     places = Places(left=(limits or Limits()).max_text_bytes)
     found: list[Sign] = []
     _look(found, _read, data, picture, places)
@@ -35,12 +43,12 @@ def screen(data: bytes, picture: Picture, *, limits: Limits | None = None) -> tu
     for packet in places.xmp:
         _look(found, statements.xmp, packet)
     for blob in places.c2pa:
-        _look(found, statements.c2pa, blob)
+        _look(found, _manifests, blob, places)
     _look(found, _texts, places.texts)
     _look(found, _hidden, data, picture, places)
     _look(found, invisible, picture)
     kept = {(sign.grade, sign.says, sign.kind, sign.tool): sign for sign in reversed(found)}
-    return tuple(sorted(kept.values(), key=_rank))
+    return tuple(sorted(kept.values(), key=_rank)), tuple(dict.fromkeys(places.notes))
 
 
 def _look(found: list[Sign], read: Callable[..., list[Sign]], *what: object) -> None:
@@ -55,6 +63,10 @@ def _read(data: bytes, picture: Picture, places: Places) -> list[Sign]:
     if reader is not None:
         reader(data, places)
     return []
+
+
+def _manifests(blob: bytes, places: Places) -> list[Sign]:
+    return statements.c2pa(unpacked(blob, places))
 
 
 def _rank(sign: Sign) -> tuple[int, int, int, str]:
