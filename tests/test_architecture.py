@@ -249,7 +249,7 @@ def test_a_familys_name_is_found_in_code_and_may_be_cited(tmp_path):
 def loaded_after(code: str) -> set[str]:
     """Which of the slow libraries a fresh interpreter has loaded after running `code`."""
     report = f"\nimport sys\nprint('loaded:', *[name for name in {SLOW!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.strip().splitlines()[-1].removeprefix("loaded:").split())
 

@@ -33,7 +33,7 @@ from animeflow.data.shard import write_shards
 from animeflow.text.caption import CaptionPolicy
 
 POLICY = CaptionPolicy(order=("general",), rating_words={}, size_tags=False)
-QUICK = Remote(retries=30, wait_s=0.001, longest_wait_s=0.01, connections=8)
+QUICK = Remote(retries=30, wait_s=0.001, longest_wait_s=0.01, connections=8, timeout_s=120.0)
 
 
 def protocols() -> list[str]:
@@ -62,15 +62,19 @@ def store(folder: Path) -> Iterator[FaultStore]:
 
 
 @pytest.fixture(params=protocols())
-def elsewhere(store: FaultStore, request: pytest.FixtureRequest) -> Callable[..., RemoteFolder]:
+def elsewhere(store: FaultStore, request: pytest.FixtureRequest) -> Iterator[Callable[..., RemoteFolder]]:
     """The folder that `store` serves, asked as `remote` says."""
+    made: list[RemoteFolder] = []
 
     def make(remote: Remote = QUICK) -> RemoteFolder:
         place = place_of(store.url(request.param), remote)
         assert isinstance(place, RemoteFolder)
+        made.append(place)
         return place
 
-    return make
+    yield make
+    for place in made:
+        place.close()
 
 
 def batches(index: CacheIndex, count: int = 12, **options: int) -> list[tuple]:
@@ -117,10 +121,14 @@ def test_any_protocol_of_fsspec_will_do(folder: Path):
     for path in folder.rglob("*"):
         if path.is_file() and "pictures" not in path.parts:
             memory.pipe_file(f"/set/{path.relative_to(folder)}", path.read_bytes())
+    index = None
     try:
-        assert batches(CacheIndex("memory://set/cache")) == batches(CacheIndex(folder / "cache"))
+        index = CacheIndex("memory://set/cache")
+        assert batches(index) == batches(CacheIndex(folder / "cache"))
         assert ShardSet("memory://set/shards").uids == ShardSet(folder / "shards").uids
     finally:
+        if index is not None:
+            index.close()
         memory.rm("/set", recursive=True)
 
 
@@ -292,7 +300,7 @@ def test_what_clients_say_is_understood(error: Exception, cause: Exception | Non
 def test_fetching_asks_for_many_entries_at_once(folder: Path, store: FaultStore, elsewhere: Callable):
     index, local = CacheIndex(elsewhere() / "cache"), CacheIndex(folder / "cache")
     addresses = list(dict.fromkeys(index.latent_address(uid) for uid in index.uids))[:16]
-    store.gate = threading.Barrier(8, timeout=20)  # a request gets through in company of seven others only
+    store.gate = threading.Barrier(8, timeout=50)  # a request gets through in company of seven others only
     before = index.place.traffic.requests
     index.latents.fetch(addresses)
     index.latents.fetch(addresses)
@@ -321,7 +329,7 @@ def test_closing_ends_the_wait_for_a_store(store: FaultStore, elsewhere: Callabl
     index.latents.fetch([index.latent_address(index.uids[0])])
     future = next(iter(index.latents._coming._started.values()))
     index.close()
-    assert isinstance(future.exception(timeout=20) if not future.cancelled() else OutOfReach(""), OutOfReach)
+    assert isinstance(future.exception(timeout=300) if not future.cancelled() else OutOfReach(""), OutOfReach)
 
 
 # -- local copies ------------------------------------------------------------------------------------------------------

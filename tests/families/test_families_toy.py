@@ -93,7 +93,7 @@ class Checkout:
         """Run a verb in a process of its own; what it logged."""
         command = [sys.executable, "-m", "animeflow.app.cli", verb, "experiment=toy_toonworld", *words]
         environment = {**os.environ, "PYTHONPATH": str(self.root / "src"), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, cwd=self.work, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=self.work, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, f"{verb}:\n{done.stdout}\n{done.stderr}"
         return done.stderr
 

@@ -42,7 +42,7 @@ def launch(*arguments: str) -> None:
     done = subprocess.run(
         [*command, str(ROOT / "scripts" / "train.py"), *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=240,
+        timeout=600,
         capture_output=True,
         text=True,
     )
@@ -87,7 +87,7 @@ def test_a_process_that_dies_is_started_again_and_changes_nothing(
     """torchrun starts all processes anew when one dies; they go on from the newest checkpoint, with the same command."""
     for verb in ("toonworld", "catalogue", "shard", "cache"):
         animeflow(verb, *words(tmp_path, "whole", FAMILIES["sd35"]))
-    more = ("train.checkpoint_every_images=8", "train.sharding=fsdp2", "train.timeout_seconds=60")
+    more = ("train.checkpoint_every_images=8", "train.sharding=fsdp2", "train.timeout_seconds=300")
     launch(*words(tmp_path, "whole", FAMILIES["sd35"]), *more)
     done = subprocess.run(
         [
@@ -97,7 +97,7 @@ def test_a_process_that_dies_is_started_again_and_changes_nothing(
             *more,
         ],
         env={**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
-        timeout=300,
+        timeout=600,
         capture_output=True,
         text=True,
     )

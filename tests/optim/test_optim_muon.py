@@ -248,6 +248,6 @@ def test_sharded_over_two_processes_it_equals_one_process() -> None:
     """Matrices with an odd number of rows too. See the script for what else it holds of sharded learners."""
     script = Path(__file__).with_name("two_shards.py")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(script)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("all held") == 2, done.stdout + done.stderr[-3000:]

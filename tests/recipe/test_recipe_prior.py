@@ -125,7 +125,7 @@ def test_two_processes_find_the_gradients_of_one(tmp_path):
     recipe(net, prior_weight=0.5).loss(batch()).loss.backward()
     script = Path(__file__).parent / "prior_processes.py"
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "gradients.json").read_text())

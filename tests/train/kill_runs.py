@@ -41,7 +41,7 @@ def words(folder: Path, run: str, arguments: argparse.Namespace) -> list[str]:
         f"train.checkpoint_every_images={BATCH}", "train.keep_checkpoints=3", f"train.log_every_images={2 * BATCH}",
         "train.threads=1", "train.samples.every_images=0", "train.samples.count=0", "train.validate.images=4",
         f"train.validate.every_images={4 * BATCH}", f"train.sharding={arguments.sharding}", "train.panel=off",
-        "train.timeout_seconds=60", "train.watchdog_seconds=0", "train.ema.snapshots=3",
+        "train.timeout_seconds=300", "train.watchdog_seconds=0", "train.ema.snapshots=3",
     ]  # fmt: skip
 
 
@@ -49,9 +49,11 @@ class Life:
     """One start of a run: a fork per process, as a launcher would make."""
 
     def __init__(self, config: dict[str, Any], processes: int) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        # Bound, and not listening, for as long as this life: the store of rank 0 may still listen there, and nobody else takes it.
+        self._held = socket.socket()
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._held.bind(("127.0.0.1", 0))
+        port = self._held.getsockname()[1]
         self.children = [self._begin(config, rank, processes, port) for rank in range(processes)]
 
     @staticmethod
@@ -84,7 +86,7 @@ class Life:
         for child in children:
             os.kill(child, signal.SIGKILL)
 
-    def wait(self, *, seconds: float = 120) -> list[int]:
+    def wait(self, *, seconds: float = 600) -> list[int]:
         """Exit codes; a process that does not end in time is an error."""
         end, codes = time.monotonic() + seconds, []
         for child in self.children:
@@ -94,6 +96,7 @@ class Life:
                     raise SystemExit("a process did not end")
                 time.sleep(0.01)
             codes.append(os.waitstatus_to_exitcode(done[1]))
+        self._held.close()
         return codes
 
 

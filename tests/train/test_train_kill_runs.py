@@ -25,7 +25,7 @@ def test_a_run_that_is_killed_again_and_again_equals_one_that_is_not(tmp_path: P
     done = subprocess.run(
         [sys.executable, program, *words, "--kills", "2", "--term", "1", "--steps", "10", "--folder", str(tmp_path)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=500,
+        timeout=900,
         capture_output=True,
         text=True,
     )

@@ -26,7 +26,7 @@ def lines_of(folder: Path) -> list[dict]:
 def test_ten_kills_change_no_bit_and_no_line(tmp_path) -> None:
     command = [sys.executable, str(Path(__file__).parent / "killed.py"), str(tmp_path / "killed"), "10"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, timeout=120, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, timeout=600, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["kills"] == 10
