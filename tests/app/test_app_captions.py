@@ -49,7 +49,7 @@ def preview(*words: str, count: int = 3) -> str:
 @pytest.fixture
 def untold(monkeypatch: pytest.MonkeyPatch) -> None:
     """No text encoders."""
-    monkeypatch.setattr(captions_preview, "_tower", lambda config, *, load: (None, "not counted"))
+    monkeypatch.setattr(captions_preview, "_tower", lambda config, *, load, folder: (None, "not counted"))
 
 
 @pytest.mark.usefixtures("untold")
@@ -111,11 +111,37 @@ def test_large_encoders_are_not_loaded_to_count_tokens(monkeypatch: pytest.Monke
             return "loaded"
 
     monkeypatch.setattr(captions_preview, "family", lambda config: Large())
-    assert captions_preview._tower({"model": {}}, load=False) == (
-        None,
-        "not counted: 4.7 B parameters of text encoders would be loaded; --tokens does",
+    tower, why = captions_preview._tower({"model": {}}, load=False, folder=None)
+    assert tower is None and why.startswith(
+        "not counted: 4.7 B parameters of text encoders would be loaded; --tokens does"
     )
-    assert captions_preview._tower({"model": {}}, load=True) == ("loaded", "")
+    assert captions_preview._tower({"model": {}}, load=True, folder=None)[0] == "loaded"
+
+
+def test_it_says_which_tokenizer_counted_and_counts_with_one_that_is_given(catalogue: Path, tmp_path: Path):
+    from animeflow.model.tiny_tokenizers import t5_tokenizer
+
+    words = (f"set={catalogue}", "text=danbooru")
+    own = preview(*words)
+    assert "counted by the model's small stand-in" in own and "--tokenizer FOLDER" in own
+    t5_tokenizer(["smile"], length=512).save_pretrained(tmp_path / "t5")
+    given = preview(*words, "--tokenizer", str(tmp_path))
+    assert f"counted by the tokenizers in {tmp_path}; clip_l, clip_g by a small stand-in" in given
+    assert line(given, "clip_l") == line(own, "clip_l") and line(given, "t5") != line(own, "t5")
+    result = CliRunner().invoke(main, ["captions", "preview", *words, "--tokenizer", str(catalogue)])
+    assert result.exit_code == 2 and "there is no tokenizer" in result.output
+
+
+def test_tokenizers_alone_count_for_a_large_model(tmp_path: Path):
+    from animeflow.model.tiny_tokenizers import t5_tokenizer
+
+    t5_tokenizer(["smile"], length=512).save_pretrained(tmp_path / "tokenizer_3")
+    tower, who = captions_preview._tower(compose(["model=sd35_medium"]), load=False, folder=str(tmp_path))
+    assert str(tmp_path) in who and tower.num_tokens("smile " * 5)["t5"] == (6, 6)
+
+
+def line(said: str, encoder: str) -> str:
+    return next(row for row in said.splitlines() if f"tokens of {encoder}:" in row)
 
 
 def test_without_pictures_it_says_what_to_do(tmp_path: Path):

@@ -21,6 +21,7 @@ from animeflow.app.wiring import captions
 from animeflow.core.errors import ConfigError
 from animeflow.sample import generate, png
 from animeflow.text.blocklist import Blocklist
+from animeflow.text.database import TagDatabase
 from animeflow.text.importers.build import build
 
 SAMPLE = str(resources.files("animeflow.text").joinpath("sample_tags.csv"))
@@ -50,6 +51,24 @@ def test_the_verbs_answer_in_json(database, tmp_path) -> None:
     assert linted["tags"] == {"looked_at": 65, "blocked": 0, "faults": {}}
     read = json.loads(call("prompt", "normalise", PROMPT, f"text.database={database}", "--json"))
     assert (read["text"], read["language"]) == ("1girl, (long hair:1.2), smile", "ja")
+
+
+def test_build_and_lint_tell_one_number_of_forbidden_words(tmp_path) -> None:
+    """A forbidden tag, an alias and a translation of it, and an alias that another tag has too: each word once."""
+    table, out = tmp_path / "mine.csv", str(tmp_path / "t.db")
+    table.write_text(
+        "tag,category,count,aliases,ja\nloli,general,9,some_alias|other_alias,悪い語|別の語\n"
+        "hat,general,5,headgear|other_alias,帽子\n", encoding="utf-8",
+    )  # fmt: skip
+    report = build([table], Path(out))
+    linted = json.loads(call("tags", "lint", "--database", out, "--json"))
+    known = TagDatabase.open(out)
+    words = ["loli", "some alias", "other alias", "悪い語", "別の語", "hat", "headgear", "帽子"]
+    forbidden = [word for word in words if known.is_blocked(word)]
+    assert len(forbidden) == 5 == report.blocked == linted["forbidden_words"]
+    assert report.lines()[-2].endswith(": 5") and f"of the database: {report.lines()[-2]}" in call(
+        "tags", "lint", "--database", out
+    )
 
 
 def test_the_verbs_answer_in_words(database) -> None:

@@ -49,6 +49,11 @@ def tags(execute: Callable[..., int]) -> click.Group:
 
 def captions(execute: Callable[..., int]) -> click.Group:
     """`animeflow captions preview`."""
+    tokenizer = click.Option(
+        ["--tokenizer"],
+        metavar="FOLDER",
+        help="With a released model's tokenizers: count as it does, without its encoders.",
+    )
     number = click.Option(["--n", "count"], type=int, default=20, show_default=True, help="How many pictures.")
     tokens = click.Option(["--tokens"], is_flag=True, help="Count tokens, however large the text encoders are.")
     return _group(
@@ -58,7 +63,7 @@ def captions(execute: Callable[..., int]) -> click.Group:
             (
                 "preview",
                 "Print captions of some pictures of the catalogue, a colour per section.",
-                [number, tokens, OVERRIDES],
+                [number, tokens, tokenizer, OVERRIDES],
             )
         ],
         execute,

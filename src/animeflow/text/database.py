@@ -55,6 +55,11 @@ WHERE t.name = ? AND s.confidence >= ? AND NOT s.blocked AND NOT t.blocked
 ORDER BY s.reviewed DESC, s.confidence DESC, s.written"""
 
 
+def forbidden_words(connection: sqlite3.Connection) -> int:
+    """How many words a database keeps for the blocklist alone: every name, alias and translation that is forbidden, each once."""
+    return int(connection.execute("SELECT COUNT(DISTINCT text) FROM surface WHERE blocked").fetchone()[0])
+
+
 @dataclass(frozen=True)
 class Match:
     """A tag that a word may mean, and how sure that is.
@@ -122,6 +127,10 @@ class TagDatabase:
         if self.blocklist.blocked([surface]):
             return True
         return any(row[7] or self.blocklist.blocked([row[0]]) for row in self._ask(_MATCHES, normal(surface)))
+
+    def forbidden_words(self) -> int:
+        """How many of its words are forbidden: the number that `tags build` tells."""
+        return forbidden_words(self._connection())
 
     def translations(self, name: str, language: str, *, min_confidence: float = 0.5) -> list[str]:
         """Words for a tag in a language, the best first; none that may mean another tag and that nobody reviewed."""

@@ -60,7 +60,9 @@ class Lint:
 
     def lines(self, examples: int = 8) -> list[str]:
         """The report in words."""
-        lines = [f"looked at {self.looked_at:,}; forbidden ones, not shown: {self.blocked:,}"]
+        lines = [
+            f"looked at {self.looked_at:,}{f'; forbidden ones among them, not shown: {self.blocked:,}' if self.blocked else ''}"
+        ]
         for fault in FAULTS:
             if found := self._sorted(fault):
                 lines.append(f"{FAULTS[fault]}: {len(found):,} ({sum(each.count for each in found):,} uses)")

@@ -16,6 +16,7 @@ from ...core.seed import uniform
 from ..compose import compose
 from ..machine_tags import with_machine_tags
 from ..wiring import Workspace, captions, family
+from .tags_lint import TEXT_PARTS
 
 COUNTED = 2000  # captions that the figures are of
 VARIANTS = 4
@@ -40,11 +41,11 @@ OWN = "bright_cyan"  # of sections that a config names
 Picture = tuple[int, Mapping[str, Any]]
 
 
-def run(overrides: Sequence[str], *, count: int = 20, tokens: bool = False) -> None:
+def run(overrides: Sequence[str], *, count: int = 20, tokens: bool = False, tokenizer: str | None = None) -> None:
     config = compose(overrides)
     pictures, policy = _pictures(config, max(count, COUNTED // VARIANTS)), _policy(config)
     policy, note = _with_bounds(policy, pictures)
-    tower, why = _tower(config, load=tokens)
+    tower, why = _tower(config, load=tokens, folder=tokenizer)
     drawn = _draw(pictures, policy, config["seed"], tower)
     _show(drawn[: count * VARIANTS : VARIANTS], policy)
     for line in [note, *_figures([caption for _, caption, _ in drawn], len(pictures)), *_lengths(drawn, tower, why)]:
@@ -98,19 +99,47 @@ def _with_bounds(policy: Any, pictures: Sequence[Picture]) -> tuple[Any, str]:
     return replace(policy, bounds=bounds), note
 
 
-def _tower(config: Mapping[str, Any], *, load: bool) -> tuple[Any, str]:
-    """What counts tokens, or why nothing does."""
+def _tower(config: Mapping[str, Any], *, load: bool, folder: str | None) -> tuple[Any, str]:
+    """What counts tokens and whose tokenizers these are, or nothing and why. Tokenizers in `folder`, else where the model's lie,
+    are enough: no large encoder is loaded."""
+    from ...model.token_count import Counting, Tokenizers
+
+    lying = Tokenizers(folder) if folder else _lying(config)
     try:
         model = dict(config["model"])
         if model.get("codec") and not Path(model["codec"]).exists():
             model["codec"] = None  # a set that waits for its codec has captions already
+        if lying is not None and not load:  # a small model has the same encoders' names and lengths
+            model |= {"flavour": "tiny", "weights": None, "codec": None, "text": None}
         fam = family({**config, "model": model})
         size = sum(part.parameters for part in fam.sizes() if not part.trainable and part.name != "codec")
         if size > SMALL and not load:
-            return None, f"not counted: {size / 1e9:.1f} B parameters of text encoders would be loaded; --tokens does"
-        return fam.text_tower(), ""
+            return None, (
+                f"not counted: {size / 1e9:.1f} B parameters of text encoders would be loaded; --tokens does, and so does "
+                "--tokenizer FOLDER with their tokenizers alone"
+            )
+        tower = fam.text_tower()
     except AnimeflowError as error:
         return None, f"not counted: {error.what}"
+    if lying is None:
+        stand_in = "the model's small stand-in for a tokenizer, made of the drawn world's words"
+        return tower, f"{stand_in}: a released model counts otherwise, and --tokenizer FOLDER counts as it does"
+    counting = Counting(tower, lying)
+    left = (
+        f"; {', '.join(counting.missing)} by a small stand-in, for there is none of its kind"
+        if counting.missing
+        else ""
+    )
+    return counting, f"the tokenizers in {lying.folder}{left}"
+
+
+def _lying(config: Mapping[str, Any]) -> Any:
+    """The tokenizers of a folder that the model's settings name, if there are any."""
+    from ...model.token_count import Tokenizers, kinds_in
+
+    named = [config["model"].get(part) for part in TEXT_PARTS]
+    found = next((str(name) for name in named if name and Path(str(name)).is_dir() and kinds_in(str(name))), None)
+    return Tokenizers(found) if found else None
 
 
 def _draw(pictures: Sequence[Picture], policy: Any, seed: int, tower: Any) -> list[tuple[int, Any, list[Any]]]:
@@ -177,6 +206,7 @@ def _lengths(drawn: Sequence[tuple[int, Any, list[Any]]], tower: Any, why: str) 
     if tower is None:
         yield f"  tokens: {why}"
         return
+    yield f"  tokens are counted by {why}"
     tokens: dict[str, list[tuple[int, int]]] = {}
     for _, caption, _ in drawn:
         for name, pair in tower.num_tokens(caption.text).items():

@@ -19,6 +19,7 @@ TEXT_PARTS = ("tokenizers", "text", "weights")  # settings of a family that name
 
 def run(overrides: Sequence[str] = (), *, database: str, json: bool = False, tokenizer: str | None = None) -> None:
     from ...text.database import TagDatabase
+    from ...text.importers.build import forbidden
     from ...text.lint import lint_prompts, lint_tags
 
     known = TagDatabase.open(database)
@@ -36,12 +37,14 @@ def run(overrides: Sequence[str] = (), *, database: str, json: bool = False, tok
         sign = str(config["text"].get("artist_prefix") or "")
         parts["prompts"] = lint_prompts(typed_prompts(config, 0), known, artist_sign=sign, unread=unread)
     if json:
-        click.echo(jsons.dumps({name: lint.to_json() for name, lint in parts.items()}, indent=1, ensure_ascii=False))
+        facts: dict[str, Any] = {name: lint.to_json() for name, lint in parts.items()}
+        click.echo(jsons.dumps({**facts, "forbidden_words": known.forbidden_words()}, indent=1, ensure_ascii=False))
         return
     for name, lint in parts.items():
         click.echo(f"{name}:")
         for line in lint.lines():
             click.echo(f"  {line}")
+    click.echo(f"of the database: {forbidden(known.forbidden_words())}")
     if unread is None:
         click.echo("signs were not checked: give --tokenizer FOLDER, or model.text of a family on disk")
 

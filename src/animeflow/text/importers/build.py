@@ -17,7 +17,7 @@ from typing import Any
 from ...core.errors import DataError
 from ..ambiguity import CLASSES, Ambiguous, Finder, Word
 from ..blocklist import Blocklist
-from ..database import SCHEMA, VERSION, TagDatabase
+from ..database import SCHEMA, VERSION, TagDatabase, forbidden_words
 from ..script import normal
 from .fill import Filler
 from .reading import Source, read
@@ -62,9 +62,14 @@ class BuildReport:
             f"words of class {number} ({CLASSES[number]}): {count:,}"
             for number, count in sorted(self.ambiguous.items())
         ]
-        found.append(f"forbidden words, kept for the blocklist alone: {self.blocked:,}")
+        found.append(forbidden(self.blocked))
         found.append("in all " + ", ".join(f"{number:,} {what}" for what, number in self.totals.items()))
         return found
+
+
+def forbidden(number: int) -> str:
+    """What is told of forbidden words: how many."""
+    return f"forbidden words, kept for the blocklist alone: {number:,}"
 
 
 def build(
@@ -165,7 +170,7 @@ def _fill(filler: Filler, files: list[tuple[Source, list[Row]]], sources: list[i
 
 def _judge(connection: sqlite3.Connection, report: BuildReport) -> None:
     """Mark what is forbidden and what is ambiguous, and count."""
-    blocked = _mark_blocked(connection)
+    _mark_blocked(connection)
     known = connection.execute("SELECT name, category FROM tag WHERE NOT blocked")
     finder = Finder((normal(name), category) for name, category in known)
     found = [each for meanings in _words(connection) for each in finder.classes(meanings)]
@@ -178,7 +183,7 @@ def _judge(connection: sqlite3.Connection, report: BuildReport) -> None:
         """UPDATE surface SET ambiguous = NOT ambiguous
            WHERE ambiguous <> (kind <> 'canonical' AND text IN (SELECT text FROM temp.open_word))"""
     )
-    report.blocked = blocked
+    report.blocked = forbidden_words(connection)
     count = "SELECT (SELECT COUNT(*) FROM tag), (SELECT COUNT(*) FROM surface), (SELECT COUNT(*) FROM implies)"
     report.totals = dict(zip(("tags", "words", "implications"), connection.execute(count).fetchone(), strict=True))
 
@@ -193,8 +198,8 @@ def _keep(connection: sqlite3.Connection, found: Iterable[Ambiguous]) -> None:
         connection.executemany("INSERT INTO ambiguous VALUES (?, ?, ?, ?)", rows)
 
 
-def _mark_blocked(connection: sqlite3.Connection) -> int:
-    """The number of forbidden words. A word is forbidden with its tag, and a tag with its name, however it is written."""
+def _mark_blocked(connection: sqlite3.Connection) -> None:
+    """A word is forbidden with its tag, and a tag with its name, however it is written."""
     pairs = connection.execute(
         "SELECT s.text, t.name FROM surface s JOIN tag t ON t.id = s.tag_id WHERE s.kind <> 'canonical' AND s.reviewed >= 0"
     ).fetchall()
@@ -212,9 +217,6 @@ def _mark_blocked(connection: sqlite3.Connection) -> int:
     connection.execute(
         """UPDATE surface SET blocked = NOT blocked WHERE blocked <> (text IN (SELECT text FROM temp.bad_word)
            OR tag_id IN (SELECT id FROM tag WHERE blocked))"""
-    )
-    return int(
-        connection.execute("SELECT COUNT(*) FROM (SELECT DISTINCT text FROM surface WHERE blocked)").fetchone()[0]
     )
 
 
