@@ -154,7 +154,7 @@ def fails(folder: Path, rank: int) -> None:
     assert sorted(path.name for path in root.iterdir()) == ["000000000008"]
     later.save(16, tensors, {})
     if rank == 1:
-        later._join()
+        later.join()
         resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
     with pytest.raises(SaveFailed):
         later.save(24, tensors, {})  # tells of the one before, and has begun

@@ -111,11 +111,12 @@ class Checkpoints:
             raise error
 
     def _settle(self) -> BaseException | None:
-        self._join()
+        self.join()
         error, self._error = self._error, None
         return error
 
-    def _join(self) -> None:
+    def join(self) -> None:
+        """Return when this process writes nothing, whether what it wrote is whole or not; asks no other process."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -207,7 +208,7 @@ class Checkpoints:
     def resume_from(self, *, before: int | None = None) -> Path | None:
         """The newest checkpoint that verifies (with `before`: of fewer images than that), the same on all processes: process 0
         looks, the others believe it. Broken ones are named in the log and passed over."""
-        self._join()
+        self.join()
 
         def look() -> str | None:
             found = newest(self.root, before=before) if self.peers.rank == 0 else None
@@ -219,7 +220,7 @@ class Checkpoints:
     def restore(self, folder: Path, tensors: Groups) -> None:
         """Fill the tensors in place with what a checkpoint holds, each process its parts, whatever number of processes wrote it.
         Groups that are not in `tensors` are left out. Raises DataError on all processes when names, shapes or types differ."""
-        self._join()
+        self.join()
         self.peers.together(lambda: sharded.read_into(folder, tensors), failure=DataError)
 
 

@@ -155,6 +155,7 @@ class Trainer:
             raise
         finally:
             gc.unfreeze()  # else what was frozen is never taken down, and libraries call that a leak when the program ends
+            self.keeper.checkpoints.join()  # of a run that failed: the folder is nobody's when nothing is written into it
             self.claim.release()
         if self.parallel.is_main:
             reason = outcome.FINISHED if self.finished else outcome.PREEMPTED
@@ -188,7 +189,11 @@ class Trainer:
         while not self.over:
             self.steps.load_state_dict(self.place)
             with Feed(self.steps, self.recipe.prepare, self.device) as feed:
-                self._follow(feed)
+                try:
+                    self._follow(feed)
+                except BaseException:
+                    self.steps.close()  # as at the end: the feed may wait for a store that is away
+                    raise
 
     def _follow(self, feed: Feed) -> None:
         """Step after step, until nothing is left or the run has gone back to another place."""
