@@ -49,6 +49,7 @@ DOORS = {  # foreign library -> the rooms, or the one module, that may import it
     "pyarrow": {"catalogue", "data", "curate", "annotate"},
     "onnxruntime": {"annotate"},
     "ray": {"core/engine.py"},
+    "filelock": {"core/lock.py"},
     "fsspec": {"data"},
     "torchao": {"model", "optim"},
     "bitsandbytes": {"model", "optim"},

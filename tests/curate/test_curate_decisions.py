@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from curate_rows import catalogue, post, sha, uid
 
 from animeflow.app.verbs import decide
 from animeflow.core.errors import ConfigError, DataError
+from animeflow.core.lock import Lock
 from animeflow.curate.decided import decided
 from animeflow.curate.decisions import DecisionLog
 from animeflow.curate.event import Decision, Event
@@ -232,13 +232,14 @@ def test_two_writers_take_turns(tmp_path: Path):
 def test_a_writer_waits_for_its_turn_and_sees_what_was_written_before_it(tmp_path: Path):
     donor, log = DecisionLog(tmp_path / "donor"), DecisionLog(tmp_path)
     say(donor, "ana", "keep")
-    with open(log.file, "ab") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        second = threading.Thread(target=say, args=(log, "ben", "reject"))
-        second.start()
-        second.join(0.3)
-        assert second.is_alive() and not log.file.read_bytes()
-        held.write(donor.file.read_bytes())
+    turn = Lock(tmp_path / ".decisions.jsonl.lock", signed=True)
+    assert turn.take()
+    second = threading.Thread(target=say, args=(log, "ben", "reject"))
+    second.start()
+    second.join(0.3)
+    assert second.is_alive() and not log.file.exists()
+    log.file.write_bytes(donor.file.read_bytes())
+    turn.release()
     second.join()
     assert [(each.seq, each.reviewer, each.old) for each in log.history(sha(0))] == [
         (1, "ana", "none"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -14,16 +13,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_LEFT = re.compile(r"\.(?P<name>.+)\.\d+-[0-9a-f]{8}\.(?P<kind>tmp|old)")  # what `_beside` names
+from .lock import passing
+
+_LEFT = re.compile(r"\.(?P<name>.+)\.\d+-[0-9a-f]{8}\.(?P<kind>tmp|old|lock)")  # what `_beside` names, and its fellows
 
 
-def _beside(path: Path, kind: str = "tmp") -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.{kind}")
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
 
 
 def sync(path: Path) -> None:
     """Flush a file or folder to disk, so that a rename after it survives a power cut."""
-    handle = os.open(path, os.O_RDONLY)
+    windows = os.name == "nt"
+    if windows and path.is_dir():
+        return  # it opens no folder; the journal of its file system keeps renames
+    handle = os.open(path, os.O_RDWR if windows else os.O_RDONLY)  # it flushes only what may be written to
     try:
         os.fsync(handle)
     finally:
@@ -54,15 +58,16 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, path.name)
-    with contextlib.ExitStack() as stack:
-        temporary, old = _locked_folder(path, stack), _beside(path, "old")
+    temporary = _beside(path)
+    old = temporary.with_suffix(".old")
+    with passing(temporary.with_suffix(".lock")):  # held through the renames: nobody takes either for left behind
+        temporary.mkdir()
         try:
             yield temporary
             for file in sorted(temporary.rglob("*")):
                 sync(file)
             sync(temporary)
             if path.exists():
-                stack.enter_context(_lock(path, wait=True))  # held through the renames: nobody takes it for left behind
                 os.replace(path, old)
             os.replace(temporary, path)
             sync(path.parent)
@@ -76,48 +81,19 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 def sweep(parent: Path, name: str | None = None) -> None:
     """Undo what killed writers of `atomic_folder` left in `parent`, for the folder `name` or for all: half-written folders go, an
     old one that was moved aside comes back where no new one took its place. Folders of living processes are let alone, and so
-    is everything on a file system that cannot lock a folder."""
+    is everything on a file system without locks: no process number could tell as surely, those are given out again."""
     for left in sorted(parent.glob(".*")) if parent.is_dir() else []:
         match = _LEFT.fullmatch(left.name)
-        if not match or name not in (None, match["name"]) or not left.is_dir():
+        if not match or name not in (None, match["name"]) or left.is_dir() is (match["kind"] == "lock"):
             continue
-        with _lock(left) as free:
-            if not free:
+        with passing(left.with_suffix(".lock")) as free:
+            if not free or match["kind"] == "lock" or not left.exists():  # a lock alone is gone after this
                 continue
             if match["kind"] == "old" and not (parent / match["name"]).exists():
                 os.replace(left, parent / match["name"])
                 sync(parent)
             else:
                 shutil.rmtree(left, ignore_errors=True)
-
-
-def _locked_folder(path: Path, stack: contextlib.ExitStack) -> Path:
-    while True:
-        temporary = _beside(path)
-        temporary.mkdir()
-        stack.enter_context(_lock(temporary, wait=True))
-        if temporary.exists():  # else a sweep came between the two lines above
-            return temporary
-
-
-@contextlib.contextmanager
-def _lock(folder: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Hold a folder's lock inside; False where another process holds it, or there is none to be had. A rename does not loosen it;
-    the death of its process does, which no process number could tell as surely: those are given out again."""
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        yield False
-        return
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            held = True
-        except OSError:
-            held = False
-        yield held
-    finally:
-        os.close(handle)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

@@ -1,13 +1,12 @@
 """The log of what people decided: a file that only grows, and the state of every picture that follows from it.
 
 `decisions.jsonl` has one Event a line. What `append` returned is on disk. A line that a crash cut short was never promised: the
-next writer puts it into `decisions.torn` and says so. Two writers take turns by a lock on the file. Knows no picture and no page.
+next writer puts it into `decisions.torn` and says so. Two writers take turns by a lock beside it. Knows no picture and no page.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,12 +17,14 @@ from pathlib import Path
 from .. import __version__
 from ..core.errors import ConfigError, DataError
 from ..core.files import sync
+from ..core.lock import Lock, NoLocks
 from .event import Decision, Event, after, identity
 from .fold import NOTHING, State, fold, settles
 
 log = logging.getLogger(__name__)
 
 NAME, TORN = "decisions.jsonl", "decisions.torn"
+_MODE = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 
 class DecisionLog:
@@ -192,30 +193,49 @@ class DecisionLog:
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[int]:
-        """The file, locked and read to its end, with nothing torn behind it. On an error what was put in memory is read anew."""
+        """The file, read to its end while no other writes, with nothing torn behind it. On an error what was put in memory is read
+        anew."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        new = not self.file.exists()
-        handle = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            self.refresh()
-            self._recover(handle)
-            yield handle
-            if new:
-                sync(self.folder)
-        except BaseException:
-            self._events, self._states, self._read, self.seq, self.last = {}, {}, 0, 0, ""
-            with contextlib.suppress(DataError):
+        with self._locked():
+            new = not self.file.exists()
+            handle = os.open(self.file, _MODE, 0o644)
+            try:
                 self.refresh()
-            raise
+                self._recover(handle)
+                yield handle
+                if new:
+                    sync(self.folder)
+            except BaseException:
+                self._events, self._states, self._read, self.seq, self.last = {}, {}, 0, 0, ""
+                with contextlib.suppress(DataError):
+                    self.refresh()
+                raise
+            finally:
+                os.close(handle)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = Lock(self.file.with_name(f".{self.file.name}.lock"), signed=True)
+        try:
+            lock.take(wait=True)
+        except NoLocks as error:
+            raise DataError(
+                "nothing was written: this file system has no locks",
+                where=str(self.file),
+                why="two people who decide at once would write into each other's lines",
+                do="move the catalogue's folder to a disk that has them, such as one of this machine",
+            ) from error
+        try:
+            yield
         finally:
-            os.close(handle)
+            lock.release()
 
     def _recover(self, handle: int) -> None:
         """Take what a crash left behind the last whole line out of the log, into a file beside."""
         if not self.torn:
             return
-        left = os.pread(handle, self.torn, self._read)
+        os.lseek(handle, self._read, os.SEEK_SET)
+        left = os.read(handle, self.torn)
         with open(self.folder / TORN, "ab") as beside:
             beside.write(left + b"\n")
             beside.flush()
