@@ -17,6 +17,9 @@ def tags(execute: Callable[..., int]) -> click.Group:
     about = "Build and look over a database of tags: names, aliases, translations, implications."
     database = click.Option(["--database"], metavar="FILE", required=True, help="Made by `animeflow tags build`.")
     as_json = click.Option(["--json"], is_flag=True, help="Print JSON.")
+    propose = click.Option(
+        ["--propose"], metavar="FILE", help="Write a table of those that can be settled, to look over."
+    )
     tokenizer = click.Option(
         ["--tokenizer"], metavar="FOLDER", help="Of the text encoder; default: where the model is."
     )
@@ -40,7 +43,7 @@ def tags(execute: Callable[..., int]) -> click.Group:
                 "List tags that a text encoder cannot read, and other faults: of the database, or of the set that settings name.",
                 [database, tokenizer, as_json, OVERRIDES],
             ),
-            ("ambiguous", "List words that mean several tags, by class.", [database, as_json]),
+            ("ambiguous", "List words that mean several tags, by class.", [database, as_json, propose]),
             ("show", "Say all that is known of a word in any language.", [click.Argument(["word"]), database, as_json]),
         ],
         execute,

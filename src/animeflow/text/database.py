@@ -20,6 +20,7 @@ from urllib.parse import quote
 from ..core.errors import DataError
 from .blocklist import Blocklist
 from .script import base, normal, speaks
+from .settle import Proposal, proposals
 from .tags import to_name
 
 VERSION = 1
@@ -181,6 +182,10 @@ class TagDatabase:
         query = "SELECT text, class, tags, reviewed FROM ambiguous ORDER BY class, text"
         for text, number, tags, reviewed in self._connection().execute(query):
             yield text, number, json.loads(tags), bool(reviewed)
+
+    def proposals(self) -> list[Proposal]:
+        """Words that mean several tags, of which one is proposed to a person: see `settle`."""
+        return list(proposals(self._connection()))
 
     def words(self, name: str) -> list[dict[str, Any]]:
         """All a tag is called: word, language, kind, confidence, reviewed, ambiguous, source."""
