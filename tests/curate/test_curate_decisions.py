@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -263,6 +264,22 @@ def test_a_torn_line_is_told_of_and_put_aside(tmp_path: Path, torn: bytes, caplo
     assert log.file.read_bytes().startswith(whole + b'{"seq":2') and len(DecisionLog(tmp_path)) == 2
 
 
+@pytest.mark.parametrize("torn", [b'{"seq":3,"ts":"20', b"\0\0\0\0"])
+def test_who_only_reads_is_told_of_a_torn_line_once(tmp_path: Path, torn: bytes, caplog: pytest.LogCaptureFixture):
+    folder = tmp_path / "catalogue"
+    catalogue(folder, [post(number) for number in range(3)])
+    say(log := DecisionLog(folder), "ana", "reject", 1)
+    decided(folder)
+    assert not caplog.text
+    with open(log.file, "ab") as file:
+        file.write(torn)
+    for _ in range(2):
+        assert decided(folder)["review"].to_pylist() == ["reject"]
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert str(log.file) in told and f"({len(torn)} bytes)" in told and "decisions.torn" in told
+    assert log.file.read_bytes().endswith(torn), "a reader mends nothing"
+
+
 def test_a_broken_line_within_the_log_is_not_passed_over(tmp_path: Path):
     log = DecisionLog(tmp_path)
     say(log, "ana", "keep", 1)
@@ -334,6 +351,14 @@ def test_pictures_are_found_by_what_a_person_types(tmp_path: Path, monkeypatch: 
         ]
     with pytest.raises(ConfigError, match=r"did you mean 'pictures/0007.png'"):
         find(folder, ["picture/0007.png"])
+    assert find(folder, ["0007.png"]) == [(uid(7), sha(7), "pictures/0007.png")], "from the root of their source"
+    with pytest.raises(ConfigError, match="no picture"):
+        find(folder, ["007.png"])
+    folder = tmp_path / "other" / "catalogue"
+    catalogue(folder, [replace(post(number), path=f"{'ab'[number % 2]}/x/{number // 2}.png") for number in range(4)])
+    assert find(folder, ["b/x/1.png"])[0][0] == uid(3)
+    with pytest.raises(ConfigError, match=r"2 paths .* end in 'x/1.png'"):
+        find(folder, ["x/1.png"])
     with pytest.raises(ConfigError, match="no picture"):
         find(folder, ["abcdef0"])
 

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +16,9 @@ import pyarrow.parquet as pq
 
 from ..catalogue.post import uid_of
 from ..core.files import atomic_path, sha256
-from .decisions import NAME, DecisionLog
+from .decisions import NAME, TORN, DecisionLog
+
+log = logging.getLogger(__name__)
 
 FILE = "decisions.parquet"
 TAIL = 2**16
@@ -33,7 +37,7 @@ SCHEMA = pa.schema(
 
 
 def decided(folder: str | Path) -> pa.Table:
-    """A row for every picture that somebody said something of, by uid."""
+    """A row for every picture that somebody said something of, by uid. A line that was cut short is told of, and left as it is."""
     folder, mark = Path(folder), _mark(Path(folder) / NAME)
     if mark is None:
         return SCHEMA.empty_table()
@@ -67,9 +71,21 @@ def columns(log: DecisionLog) -> pa.Table:
 def _mark(file: Path) -> str | None:
     """Which bytes the log has: it only grows, so its length and its end tell. None for no log."""
     try:
-        with open(file, "rb") as log:
-            size = os.fstat(log.fileno()).st_size
-            log.seek(max(0, size - TAIL))
-            return f"{size} {sha256(log.read())}"
+        with open(file, "rb") as lines:
+            size = os.fstat(lines.fileno()).st_size
+            lines.seek(max(0, size - TAIL))
+            end = lines.read()
     except FileNotFoundError:
         return None
+    if end and not end.endswith(b"\n"):
+        _tell_of_torn(file, len(end) - end.rfind(b"\n") - 1)
+    return f"{size} {sha256(end)}"
+
+
+@cache  # once for a program that asks of it in several places
+def _tell_of_torn(file: Path, size: int) -> None:
+    log.warning(
+        "%s ends in the middle of a line (%s bytes), which decides nothing here: a writer was stopped before it had said that the "
+        "decision is kept. The next 'animeflow decide' puts the piece into %s; decide again what you miss",
+        file, f"{size:,}", file.parent / TORN,
+    )  # fmt: skip

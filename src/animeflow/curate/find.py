@@ -1,4 +1,5 @@
-"""Pictures of a catalogue by what a person types: a hash, its beginning, or a path. Knows columns; loads no table into memory."""
+"""Pictures of a catalogue by what a person types: a hash, its beginning, or a path, from wherever it is counted. Knows columns;
+loads no table into memory."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from ..core.errors import ConfigError
 from ..core.files import read_json
 from .view import View, quoted
 
-SHORTEST = 6
+SHORTEST, MANY = 6, 100
 _HEX = re.compile(rf"[0-9a-f]{{{SHORTEST},64}}")
 
 
@@ -55,18 +56,31 @@ def _one(
         raise ConfigError(
             f"'{word}' is the beginning of {len(hits)} hashes", do=f"give more digits: {hits[0][1]} is {hits[0][2]}"
         )
+    if ends := _ending(view, word):
+        if len(ends) == 1:
+            return ends[0]
+        raise ConfigError(
+            f"{len(ends) if len(ends) < MANY else 'many'} paths of the catalogue end in '{word}'",
+            do=f"give more of it: {ends[0][2]} or {ends[1][2]}",
+        )
     near = view.run(
         f"select path, jaro_winkler_similarity(path, {quoted(word)}) as near from posts order by near desc, path limit 1"
     ).fetchone()
     hint = f" (did you mean '{near[0]}'?)" if near and near[1] > 0.8 else ""
     raise ConfigError(
         f"the catalogue has no picture '{word}'{hint}", where=str(view.folder),
-        do=f"give its path, its sha256, or the first {SHORTEST} or more digits of that",
+        do=f"give its path or the end of that, its sha256, or the first {SHORTEST} or more digits of that",
     )  # fmt: skip
 
 
 def _rows(view: View, condition: str) -> list[tuple[int, str, str]]:
     return view.run(f"select uid, sha256, path from posts where {condition}").fetchall()
+
+
+def _ending(view: View, word: str) -> list[tuple[int, str, str]]:
+    """Pictures whose path ends in what was typed: the path from the root of their source, or the name alone."""
+    end = "/" + os.path.normpath(word).replace(os.sep, "/").lstrip("/")
+    return _rows(view, f"ends_with(path, {quoted(end)}) order by path limit {MANY}")
 
 
 def _any(column: str, values: Iterable[str]) -> str:
