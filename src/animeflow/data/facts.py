@@ -1,13 +1,14 @@
 """What is known of every picture of a set, as one table to ask. Knows shards and Arrow; knows no question.
 
-It is read out of the shards' JSON once, and kept beside them as `facts.parquet` where the folder can be written to.
+It is read out of the shards' JSON once, and kept beside them as `facts.parquet` where the folder can be written to. Of several
+processes that ask for it at once one reads and the others wait, on every machine that has a folder of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from ..core.errors import DataError
 from ..core.files import atomic_path
+from ..core.lock import Lock, NoLocks
 from ..text.tags import CATEGORIES
 from .conditions import NUMBERS, WORDS
 from .manifest import key
@@ -63,10 +65,25 @@ def facts_of(shards: ShardSet, columns: Collection[str], *, uids: Collection[int
     names = ["uid", *(name for name in SCHEMA.names if name in columns)]
     table = _kept(shards, names)
     if table is None:
-        log.info("reading what the shards know of %s pictures: once", f"{len(shards):,}")
-        table = _read(shards, threads=threads)
-        _keep(shards, table)
+        with _turn(shards):
+            table = _kept(shards, names)  # by the process that we waited for
+            if table is None:
+                log.info("reading what the shards know of %s pictures: once", f"{len(shards):,}")
+                table = _read(shards, threads=threads)
+                _keep(shards, table)
     return select(table.select(names), uids, where=str(shards.place))
+
+
+@contextlib.contextmanager
+def _turn(shards: ShardSet) -> Iterator[None]:
+    """One at a time; all at once where nothing can be written, since there nothing would be found after the wait."""
+    with contextlib.ExitStack() as stack:
+        if shards.place.local:
+            lock = Lock(shards.folder / f".{FILE}.lock", signed=True)
+            with contextlib.suppress(NoLocks, OSError):
+                lock.take(wait=True)
+            stack.callback(lock.release, remove=True)
+        yield
 
 
 def select(table: pa.Table, uids: Collection[int], *, where: str) -> pa.Table:
