@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import random
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("WANDB_MODE", "disabled")
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
 
@@ -22,6 +25,24 @@ hypothesis.settings.register_profile(
     "steady", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("steady")
+
+
+def _seed(name: str) -> None:
+    """What is drawn without a seed of its own is the same alone, in any order, and beside whatever other tests."""
+    number = zlib.crc32(name.encode())
+    random.seed(number)
+    np.random.seed(number)
+    torch.manual_seed(number)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef) -> None:
+    _seed(f"{fixturedef.baseid}::{fixturedef.argname}")  # whoever asks for it first
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    _seed(pyfuncitem.nodeid)
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ with `docs/architecture.md`, and say why in the commit.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -96,8 +97,9 @@ def modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
 
-def every_import() -> list[Import]:
-    return [each for file in modules() for each in imports_of(file)]
+@functools.cache
+def every_import() -> tuple[Import, ...]:
+    return tuple(each for file in modules() for each in imports_of(file))
 
 
 def test_every_room_has_a_floor():

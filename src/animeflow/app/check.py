@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -36,18 +37,27 @@ def check_keys(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def _known_keys(folder: Path) -> set[str]:
-    from omegaconf import OmegaConf
-
-    def load(path: Path) -> dict[str, Any]:
-        node = OmegaConf.to_container(OmegaConf.load(path))
-        return {str(k): v for k, v in node.items() if k != "defaults"} if isinstance(node, dict) else {}
-
-    known = set(_keys(load(folder / "animeflow.yaml")))
+    known = set(_keys_of_file(folder / "animeflow.yaml"))
     for group in (path for path in folder.iterdir() if path.is_dir() and path.name not in ("experiment", "launcher")):
         known.add(group.name)
         for path in group.glob("*.yaml"):
-            known |= {f"{group.name}.{key}" for key in _keys(load(path))}
+            known |= {f"{group.name}.{key}" for key in _keys_of_file(path)}
     return known
+
+
+def _keys_of_file(path: Path) -> frozenset[str]:
+    facts = path.stat()
+    return _read_keys(path, facts.st_mtime_ns, facts.st_size)
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_keys(path: Path, *version: int) -> frozenset[str]:
+    """Kept, as one command composes several times and reading all files takes as long as Hydra does."""
+    from omegaconf import OmegaConf
+
+    node = OmegaConf.to_container(OmegaConf.load(path))
+    named = {str(key): value for key, value in node.items() if key != "defaults"} if isinstance(node, dict) else {}
+    return frozenset(_keys(named))
 
 
 def _keys(node: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
