@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import sqlite3
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -74,7 +77,7 @@ def test_verdicts_come_back_until_the_file_or_any_rule_changes(tmp_path: Path, m
             f"{number:064x}", number + 1, os.stat(file).st_mtime_ns, 8, 9, "PNG", ("note",), None, "", b"print",
             ("certain ai chunk ComfyUI",), (("tiled", 0.25),),
         )  # fmt: skip
-    cache = tmp_path / "seen.parquet"
+    cache = tmp_path / "seen.sqlite"
     for part in (files[:2], files[1:]):  # one twice
         seen = Seen(cache, Limits())
         for file in part:
@@ -83,9 +86,8 @@ def test_verdicts_come_back_until_the_file_or_any_rule_changes(tmp_path: Path, m
         seen.save()
         assert all(seen.get(file.name, file) == verdicts[file.name] for file in part)
     seen = Seen(cache, Limits())
-    assert (
-        all(seen.get(file.name, file) == verdicts[file.name] for file in files) and pq.read_table(cache).num_rows == 3
-    )
+    assert all(seen.get(file.name, file) == verdicts[file.name] for file in files)
+    assert sqlite3.connect(cache).execute("select count(*) from seen").fetchone() == (3,)
 
     changed = dataclasses.replace(verdicts["a"], bytes=4, reason="truncated")
     files[1].write_bytes(bytes(4))
@@ -99,11 +101,43 @@ def test_verdicts_come_back_until_the_file_or_any_rule_changes(tmp_path: Path, m
 
 def test_an_older_or_broken_cache_is_an_empty_one(pictures: Path):
     take(pictures)
-    cache = pictures.parent / "set" / "seen.parquet"
-    pq.write_table(pq.read_table(cache).drop_columns(["print", "signs", "measures", "rules"]), cache)
+    cache = pictures.parent / "set" / "seen.sqlite"
+    database = sqlite3.connect(cache)
+    database.execute("alter table seen drop column signs")
+    database.close()
     assert take(pictures).decoded == 5
-    cache.write_bytes(b"no parquet")
+    cache.write_bytes(b"no database")
     assert take(pictures).decoded == 5
+    assert take(pictures).decoded == 0
+
+
+def test_the_cache_of_earlier_versions_is_taken_over(pictures: Path):
+    """`seen.parquet` as it was written before, whole, without columns that came later, and broken."""
+    take(pictures)
+    cache, older = pictures.parent / "set" / "seen.sqlite", pictures.parent / "set" / "seen.parquet"
+    names = [field.name for field in dataclasses.fields(Checked)]
+    database = sqlite3.connect(cache)
+    rows = [dict(zip(["path", "rules", *names], row, strict=True)) for row in database.execute(
+        f"select path, rules, {', '.join(names)} from seen")]  # fmt: skip
+    database.close()
+    lists = {
+        "notes": pa.list_(pa.string()),
+        "signs": pa.list_(pa.string()),
+        "measures": pa.map_(pa.string(), pa.float64()),
+    }
+    for row in rows:
+        row |= {name: json.loads(row[name]) for name in lists}
+        row["measures"] = [tuple(pair) for pair in row["measures"]]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    table = pa.table({name: pa.array(column, lists.get(name)) for name, column in columns.items()})
+    for file, decoded in ((table, 0), (table.drop_columns(["print", "signs", "measures", "rules"]), 5), (None, 5)):
+        cache.unlink()
+        if file is None:
+            older.write_bytes(b"no parquet")
+        else:
+            pq.write_table(file, older, compression="zstd")
+        wanted = tables(pictures)
+        assert take(pictures).decoded == decoded and tables(pictures) == wanted and not older.exists()
     assert take(pictures).decoded == 0
 
 
@@ -113,7 +147,7 @@ def test_looks_do_not_depend_on_how_often_they_are_saved(pictures: Path, monkeyp
     for name in ("prints.parquet", "scores/screen.parquet"):
         (pictures.parent / "set" / name).unlink()
     assert take(pictures).decoded == 0 and tables(pictures) == wanted  # out of the cache
-    for file in (pictures.parent / "set").rglob("*.parquet"):
+    for file in [*(pictures.parent / "set").rglob("*.parquet"), pictures.parent / "set" / "seen.sqlite"]:
         file.unlink()
     monkeypatch.setattr(module, "WINDOW", 1)
     monkeypatch.setattr(looks, "MOST", 2)
@@ -127,17 +161,17 @@ def test_no_look_is_lost_where_a_run_was_stopped_between_two_files(
 ):
     if before:
         take(pictures)
-    written = beside.put
+    written = beside.append
 
-    def put(file: Path, *rest: object, **more: object) -> bool:
+    def append(file: Path, *rest: object, **more: object) -> None:
         if file.name == died:
             raise KeyboardInterrupt
-        return written(file, *rest, **more)  # type: ignore[arg-type]
+        written(file, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(screen, "VERSION", screen.VERSION + 1)
     monkeypatch.setattr(check, "measures", lambda picture: (("tiled", 0.75),))
     with monkeypatch.context() as patch:
-        patch.setattr(beside, "put", put)
+        patch.setattr(beside, "append", append)
         with pytest.raises(KeyboardInterrupt):
             take(pictures)
     take(pictures)

@@ -97,11 +97,11 @@ def test_without_the_cache_of_verdicts_the_result_is_the_same(tmp_path, pictures
     catalogue = Catalogue(tmp_path / "catalogue")
     take(catalogue, pictures)
     before = state(catalogue)
-    (catalogue.folder / "seen.parquet").write_bytes(b"broken")
+    (catalogue.folder / "seen.sqlite").write_bytes(b"broken")
     report = take(Catalogue(tmp_path / "catalogue"), pictures)
     assert report.known == 6 and report.decoded > 6
-    assert {name: entry for name, entry in state(catalogue).items() if name != "seen.parquet"} == {
-        name: entry for name, entry in before.items() if name != "seen.parquet"
+    assert {name: entry for name, entry in state(catalogue).items() if name != "seen.sqlite"} == {
+        name: entry for name, entry in before.items() if name != "seen.sqlite"
     }
 
 
@@ -126,7 +126,7 @@ def test_processes_change_nothing(tmp_path, pictures, monkeypatch):
     here, there = Catalogue(tmp_path / "here"), Catalogue(tmp_path / "there")
     take(here, pictures)
     take(there, pictures, workers=2)
-    for name in ("catalogue.parquet", "rejected.jsonl", "manifest.json", "seen.parquet"):
+    for name in ("catalogue.parquet", "rejected.jsonl", "manifest.json", "seen.sqlite"):
         assert (here.folder / name).read_bytes() == (there.folder / name).read_bytes()
 
 

@@ -250,7 +250,7 @@ def test_a_copy_beside_a_tar_takes_the_post_only_where_the_tar_no_longer_has_it(
     root, folder = tmp_path / "tars", tmp_path / "folder"
     make_tar(root / "0.tar", {"1.png": drawn(1)})
     take(tmp_path, root)
-    (tmp_path / "set" / "seen.parquet").unlink()  # so that the tar is looked into
+    (tmp_path / "set" / "seen.sqlite").unlink()  # so that the tar is looked into
     if not there:
         make_tar(root / "0.tar", {"1.png": drawn(2)})
     folder.mkdir()

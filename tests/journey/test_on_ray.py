@@ -40,8 +40,8 @@ def words(folder: Path, engine: str) -> list[str]:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """All but `seen.parquet`, which is a cache, by their paths."""
-    found = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != "seen.parquet")
+    """All but `seen.sqlite`, which is a cache, by their paths."""
+    found = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != "seen.sqlite")
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in found}
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ..catalogue import beside
 from ..catalogue.reading import read_file
@@ -20,9 +19,9 @@ from ..core.log import progress
 from ..image.decode import decode
 from ..image.picture import BadPicture, Limits, Pixels
 
-COMMIT = 2048  # pictures between two writes of the table, at least
-SHARE = 20  # a write takes all of the table: the next one waits this many times as long as the last one took
-HELD = 2_000_000  # scores that wait for it, at most
+COMMIT = 2048  # pictures between two writes of what is new
+HELD = 500_000  # scores that wait for it, at most
+SHARE = 20  # merging takes all of the table: the next time waits this many times as long as the last one took
 
 Say = Callable[[Sequence[Pixels]], Sequence[Mapping[str, float]]]
 """Pictures -> for each the scores by name."""
@@ -46,7 +45,7 @@ def scores_file(folder: Path, tool: str) -> Path:
 
 def version_of_scores(folder: Path, tool: str) -> str:
     """Which version of a tool spoke, as its table says."""
-    return (pq.read_schema(scores_file(folder, tool)).metadata or {}).get(b"version", b"").decode()
+    return beside.told(scores_file(folder, tool)).get("version", "")
 
 
 def score_all(
@@ -67,16 +66,11 @@ def score_all(
         version: of the tool; what another version said is forgotten.
     """
     file, about = scores_file(folder, tool), {"tool": tool, "version": version}
-    if file.exists() and (pq.read_schema(file).metadata or {}).get(b"version") != version.encode():
-        file.unlink()
-    every = list(pictures)
-    known = set(beside.read(file, beside.SCORES)["uid"].to_pylist())
-    todo, result = (
-        [item for item in every if item[0] not in known],
-        Scored(known=len(known.intersection(u for u, _ in every))),
-    )
+    if beside.told(file).get("version", version) != version:
+        beside.forget(file)
+    todo, result = _unknown(file, pictures)
     rows: list[dict[str, object]] = []
-    written, took = time.monotonic(), 0.0
+    unsaved, settled, took = 0, time.monotonic(), 0.0
     with progress(f"annotate {tool}", len(todo)) as advance, ThreadPoolExecutor(threads) as pool:
         for part in _parts(todo, batch):
             decoded = list(pool.map(lambda item: _decode(item[1], limits), part))
@@ -87,16 +81,25 @@ def score_all(
                 result.refused[reason] = result.refused.get(reason, 0) + 1
             for (uid, _), scores in zip(whole, say([pixels for _, pixels in whole]) if whole else (), strict=True):
                 rows += [{"uid": uid, "name": name, "score": score} for name, score in scores.items()]
-                result.asked += 1
+                result.asked, unsaved = result.asked + 1, unsaved + 1
             advance(len(part))
-            waited = time.monotonic() - written
-            if rows and result.asked % COMMIT < batch and (waited >= SHARE * took or len(rows) >= HELD):
-                began = time.monotonic()
-                beside.put(file, beside.SCORES, rows, about=about)
-                written, rows = time.monotonic(), []
-                took = written - began
+            if unsaved >= COMMIT or len(rows) >= HELD:
+                beside.append(file, beside.SCORES, rows, about=about)
+                rows, unsaved = [], 0
+                if (began := time.monotonic()) - settled >= SHARE * took:
+                    beside.settle(file, beside.SCORES)
+                    settled = time.monotonic()
+                    took = settled - began
     beside.put(file, beside.SCORES, rows, about=about)
     return result
+
+
+def _unknown(file: Path, pictures: Iterable[tuple[int, Path]]) -> tuple[list[tuple[int, Path]], Scored]:
+    """Pictures that a table has no row of, and a count of the others."""
+    every = list(pictures)
+    asked = np.fromiter((uid for uid, _ in every), np.int64, len(every))
+    there = np.isin(asked, beside.uids(file))
+    return [every[at] for at in np.flatnonzero(~there).tolist()], Scored(known=len(np.unique(asked[there])))
 
 
 class Told(Mapping[int, Mapping[str, float]]):

@@ -17,8 +17,10 @@ from ..core.files import sha256 as digest_of
 from ..core.log import progress
 from ..image.picture import Limits
 from ..text.blocklist import Blocklist
+from .aside import Aside
 from .candidate import Candidate, Source
 from .check import Checked, Pool, check_all
+from .index import Texts
 from .looks import Looks
 from .origin import origin_of
 from .own import OwnSamples
@@ -29,7 +31,8 @@ from .split import split_of
 from .table import Catalogue, Rejection
 
 WINDOW = 2048
-COMMIT_EVERY = 32_768
+COMMIT_EVERY = 32_768  # found between two commits, at least
+COMMIT_AT_LEAST_EVERY = 262_144  # what changed since the last one is in memory
 
 
 @dataclass
@@ -110,6 +113,7 @@ def ingest(
             run.save_sometimes()
         run.settle()
         run.save(final=True)
+        run.seen.close()
     run.report.seconds = time.monotonic() - started
     return run.report
 
@@ -134,24 +138,29 @@ class _Run:
         self.blocklist, self.report, self.name = blocklist, report, name
         self.licence, self.snapshot, self.own = licence, snapshot, own
         self.looks = Looks(catalogue.folder)
-        self.seen = Seen(catalogue.folder / "seen.parquet", limits)
+        self.seen = Seen(catalogue.folder / "seen.sqlite", limits)
         self.saved_at = 0
-        self.paths: set[str] = set()
-        self.elsewhere: list[tuple[Candidate, Checked]] = []
+        self.paths = Texts()
+        self.elsewhere = Aside()
 
     def save(self, *, final: bool = False) -> None:
         self.catalogue.commit(final=final)
-        self.looks.save()
-        self.seen.save()  # last: of what is known as seen the looks are there
+        self._save_verdicts()
+        self.looks.settle()
 
     def save_sometimes(self) -> None:
-        """A commit writes the whole table, so the distance between two grows with it."""
-        if self.looks.full:
-            self.looks.save()
-            self.seen.save()
-        if self.report.found - self.saved_at >= max(COMMIT_EVERY, len(self.catalogue) // 4):
+        """A commit writes the whole table, so the distance between two grows with it; what was learned of files is added to what is
+        there, and is saved often."""
+        if self.looks.full or self.seen.full:
+            self._save_verdicts()
+        distance = max(COMMIT_EVERY, min(len(self.catalogue) // 4, COMMIT_AT_LEAST_EVERY))
+        if self.report.found - self.saved_at >= distance:
             self.saved_at = self.report.found
             self.save()
+
+    def _save_verdicts(self) -> None:
+        self.looks.save()
+        self.seen.save()  # last: of what is known as seen the looks are there
 
     def take(self, window: Sequence[Candidate], pool: Pool | None) -> None:
         """Judge a window of candidates; results come in the order of the source, whatever the workers do."""
@@ -181,9 +190,8 @@ class _Run:
     def _refuse(self, candidate: Candidate) -> str | None:
         """Why a candidate is not even opened."""
         path, facts = self.catalogue.stored_path(candidate.path), candidate.facts
-        if path in self.paths:
+        if not self.paths.add(path):
             return "named_twice"
-        self.paths.add(path)
         if candidate.reason:
             return candidate.reason
         if path != _storable(path):
@@ -200,7 +208,9 @@ class _Run:
             return None  # `check` says what is wrong with it
 
     def _reject(self, candidate: Candidate, reason: str, detail: str) -> None:
-        path = self.catalogue.stored_path(candidate.path)
+        self._refused(self.catalogue.stored_path(candidate.path), reason, detail)
+
+    def _refused(self, path: str, reason: str, detail: str) -> None:
         if reason != "named_twice":  # if it was good once, it is now broken, blocked or another picture
             self.catalogue.displace(path)
         self.catalogue.reject(Rejection(_storable(path), reason, _storable(detail), self.name))
@@ -212,7 +222,7 @@ class _Run:
         first = self.catalogue.path_of(post.sha256)
         if first is not None and first != post.path:
             self.catalogue.displace(post.path)
-            self.elsewhere.append((candidate, checked))
+            self.elsewhere.add(post)
             return
         verdict = next(iter(self.catalogue.add([post])))
         self.report.added += verdict == "added"
@@ -221,12 +231,12 @@ class _Run:
 
     def settle(self) -> None:
         """When every file has been seen: bytes that are known under another path are a second copy, or a file that was renamed."""
-        for candidate, checked in self.elsewhere:
-            first = self.catalogue.path_of(checked.sha256)
-            if first is not None and self._still_at(first, checked.sha256):
-                self._reject(candidate, "duplicate_file", f"same bytes as {first}")
+        for post in self.elsewhere:
+            first = self.catalogue.path_of(post.sha256)
+            if first is not None and self._still_at(first, post.sha256):
+                self._refused(post.path, "duplicate_file", f"same bytes as {first}")
                 continue
-            self.catalogue.move(self._post(candidate, checked))
+            self.catalogue.move(post)
             self.report.known += 1
             self.report.updated += 1
 

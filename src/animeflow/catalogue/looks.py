@@ -6,16 +6,17 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..image.evidence import screen
 from . import beside
 from .check import Checked
 
-MOST = 262_144  # kept in memory between two writes; a fingerprint has about 1 KB
+MOST = 16_384  # kept in memory between two writes; a fingerprint has about 1 KB
 
 
 class Looks:
-    """Taken one by one, and written by `save`.
+    """Taken one by one, written down by `save`, and merged into the tables by `settle`.
 
     Args:
         folder: of the catalogue.
@@ -31,13 +32,16 @@ class Looks:
 
     def put(self, uid: int, checked: Checked, *, decoded: bool) -> None:
         """Take a picture's. Of one that was not decoded now, they may be written already."""
-        if decoded or uid not in self._written:
+        if decoded or not self._is_written(uid):
             self._new[uid] = checked
 
     def save(self) -> None:
+        """What was taken outlives a killed run."""
         looks = sorted(self._new.items())
-        beside.put(self.prints, beside.PRINTS, ({"uid": uid, "print": look.print} for uid, look in looks if look.print))
-        beside.put(
+        beside.append(
+            self.prints, beside.PRINTS, ({"uid": uid, "print": look.print} for uid, look in looks if look.print)
+        )
+        beside.append(
             self.scores,
             beside.SCORES,
             ({"uid": uid, "name": name, "score": score} for uid, look in looks for name, score in look.measures),
@@ -45,7 +49,16 @@ class Looks:
         )
         self._new = {}
 
+    def settle(self) -> None:
+        """Everybody sees what was saved."""
+        beside.settle(self.prints, beside.PRINTS)
+        beside.settle(self.scores, beside.SCORES)
+
+    def _is_written(self, uid: int) -> bool:
+        at = int(np.searchsorted(self._written, uid))
+        return at < len(self._written) and int(self._written[at]) == uid
+
     @cached_property
-    def _written(self) -> set[int]:
-        """Pictures that both tables had when the first was asked for."""
-        return set(np.intersect1d(beside.uids(self.prints), beside.uids(self.scores), assume_unique=True).tolist())
+    def _written(self) -> NDArray[np.int64]:
+        """Pictures that both tables had when the first was asked for, sorted."""
+        return np.intersect1d(beside.uids(self.prints), beside.uids(self.scores), assume_unique=True)

@@ -1,10 +1,9 @@
-"""Rows of the table in groups: old ones kept as they are, changed ones replaced in place, new ones at the end. Knows Arrow only."""
+"""Rows in groups of one size, and the table's counts. Knows Arrow only."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .post import SCHEMA, Post
+from .post import SCHEMA
 
 ROWS_PER_GROUP = 8192
 COUNTED = ("source", "rating", "origin", "split", "format")
-
-
-def merged(
-    old: Iterable[pa.RecordBatch], changed: Mapping[str, Post | None], new: Iterable[Post]
-) -> Iterator[pa.Table]:
-    """Tables of any length: old rows with those of `changed` (by sha256) replaced or, for None, left out; then the new ones."""
-    shas = pa.array(sorted(changed), pa.string())
-    for batch in old:
-        table = pa.Table.from_batches([batch], SCHEMA)
-        if changed and pc.any(pc.is_in(table["sha256"], shas)).as_py():
-            posts = (changed.get(row["sha256"], row) for row in table.to_pylist())
-            rows = [post.as_row() if isinstance(post, Post) else post for post in posts if post is not None]
-            table = pa.Table.from_pylist(rows, SCHEMA)
-        yield table
-    posts_left = iter(new)
-    while rows := [post.as_row() for post in islice(posts_left, ROWS_PER_GROUP)]:
-        yield pa.Table.from_pylist(rows, SCHEMA)
 
 
 def write(file: Path, tables: Iterable[pa.Table]) -> dict[str, Any]:
@@ -49,16 +31,16 @@ def write(file: Path, tables: Iterable[pa.Table]) -> dict[str, Any]:
     return {"posts": posts, "bytes": size} | {name: dict(sorted(counts[name].items())) for name in COUNTED}
 
 
-def groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in tables of ROWS_PER_GROUP; the last may be shorter."""
+def groups(tables: Iterable[pa.Table], size: int = ROWS_PER_GROUP) -> Iterator[pa.Table]:
+    """The same rows in tables of one size; the last may be shorter."""
     waiting: list[pa.Table] = []
     rows = 0
     for table in tables:
         waiting.append(table)
         rows += len(table)
-        while rows >= ROWS_PER_GROUP:
+        while rows >= size:
             whole = pa.concat_tables(waiting)
-            yield whole.slice(0, ROWS_PER_GROUP)
-            waiting, rows = [whole.slice(ROWS_PER_GROUP)], rows - ROWS_PER_GROUP
+            yield whole.slice(0, size)
+            waiting, rows = [whole.slice(size)], rows - size
     if rows:
         yield pa.concat_tables(waiting)

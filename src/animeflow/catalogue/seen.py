@@ -1,19 +1,25 @@
 """What is known about files from earlier runs, so that an unchanged one is not decoded again. Knows sizes and times; knows no post.
 
-A cache in the full sense: removing `seen.parquet` costs time and changes nothing else.
+A cache in the full sense: removing `seen.sqlite` costs time and changes nothing else.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..core.files import address, atomic_path
+from ..core.errors import DataError
+from ..core.files import address
 from ..image import fingerprint
 from ..image.evidence import screen
 from ..image.picture import Limits
@@ -22,33 +28,29 @@ from .reading import size_and_time
 
 RULES = 2  # raise when `check` judges the same bytes in another way
 
-_SCHEMA = pa.schema(
-    [
-        ("path", pa.string()),
-        ("sha256", pa.string()),
-        ("bytes", pa.int64()),
-        ("mtime_ns", pa.int64()),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
-        ("format", pa.string()),
-        ("notes", pa.list_(pa.string())),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-        ("print", pa.binary()),
-        ("signs", pa.list_(pa.string())),
-        ("measures", pa.map_(pa.string(), pa.float64())),
-        ("rules", pa.string()),
-    ]
-)
+OLDER = "seen.parquet"  # the cache's name and form before; it is read once
+_FIELDS = tuple(field.name for field in dataclasses.fields(Checked))
+_LISTS = ("notes", "signs", "measures")
+# Rows lie in the order in which they came, which is that of the source, so that neighbours are read together; `place` is short,
+# so that all of it fits into the memory that a run may use.
+_SCHEMA = f"""
+    begin;
+    create table seen (place integer, path text, rules text, {", ".join(_FIELDS)});
+    create index place_of on seen (place);
+    commit;
+"""
+MOST = 16_384  # kept in memory between two writes
+_MEMORY = 64 * 2**20
+_BATCH = 1024
 
 
 class Seen:
     """Verdicts by path; a verdict holds for a file of the same size and modification time, under the same limits.
 
-    Those of earlier runs stay in Arrow's columns, about 1.5 KB each: as objects they would take three times as much.
+    Those of earlier runs stay on disk: a verdict has about 1.5 KB.
 
     Args:
-        file: `seen.parquet` of the catalogue.
+        file: `seen.sqlite` of the catalogue. It is made when there is something to write.
         limits: those of this run.
     """
 
@@ -58,10 +60,13 @@ class Seen:
             rules=RULES, prints=fingerprint.VERSION, signs=screen.VERSION, limits=dataclasses.asdict(limits)
         )
         self._new: dict[str, Checked] = {}
-        self._hold(_SCHEMA.empty_table())
-        if file.exists():
-            with contextlib.suppress(pa.ArrowException, OSError):  # a cache that cannot be read is an empty cache
-                self._hold(pq.read_table(file, schema=_SCHEMA))
+        self._database = _open(file) if file.exists() else None
+        if self._database is None and (older := file.with_name(OLDER)).exists():
+            self._take_over(older)
+
+    @property
+    def full(self) -> bool:
+        return len(self._new) >= MOST
 
     def get(self, key: str, path: Path) -> Checked | None:
         """The verdict about the unchanged file `path`, stored under `key`, else None."""
@@ -77,23 +82,95 @@ class Seen:
             self._new.pop(key, None)
 
     def save(self) -> None:
-        if not self._new:
-            return
-        kept = np.ones(len(self._table), np.bool_)
-        kept[[self._row_of[path] for path in self._new if path in self._row_of]] = False
-        rows = [{"path": path, "rules": self._rules, **vars(self._new[path])} for path in sorted(self._new)]
-        self._hold(pa.concat_tables([self._table.filter(pa.array(kept)), pa.Table.from_pylist(rows, _SCHEMA)]))
+        """What was put outlives a killed run. The file is not touched where that was nothing."""
+        self._write(iter([(path, self._rules, checked) for path, checked in self._new.items()]))
         self._new = {}
-        with atomic_path(self.file) as temporary:
-            pq.write_table(self._table, temporary, compression="zstd")
 
-    def _hold(self, table: pa.Table) -> None:
-        self._table = table
-        self._row_of = {path: row for row, path in enumerate(table["path"].to_pylist())}
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
     def _earlier(self, key: str) -> Checked | None:
-        row = self._row_of.get(key)
-        if row is None or self._table["rules"][row].as_py() != self._rules:
+        if self._database is None:
             return None
-        facts = {field.name: self._table[field.name][row].as_py() for field in dataclasses.fields(Checked)}
-        return Checked(**facts | {name: tuple(facts[name]) for name in ("notes", "signs", "measures")})
+        asked = f"select {', '.join(_FIELDS)} from seen where place = ? and path = ? and rules = ?"
+        row = self._database.execute(asked, (_place(key), key, self._rules)).fetchone()
+        return None if row is None else _checked(dict(zip(_FIELDS, row, strict=True)))
+
+    def _write(self, verdicts: Iterator[tuple[str, str, Checked]]) -> None:
+        first = next(verdicts, None)
+        if first is None:
+            return
+        if self._database is None:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self._database = _open(self.file)
+        marks = ", ".join("?" * (3 + len(_FIELDS)))
+        with _transaction(self._database) as database:
+            for path, rules, checked in chain([first], verdicts):
+                place = _place(path)
+                database.execute("delete from seen where place = ? and path = ?", (place, path))
+                database.execute(f"insert into seen values ({marks})", (place, path, rules, *_stored(checked)))
+
+    def _take_over(self, older: Path) -> None:
+        """What a run of an earlier version kept; where it cannot be read, nothing was kept."""
+        with contextlib.suppress(pa.ArrowException, OSError), pq.ParquetFile(older) as table:
+            if {"path", "rules", *_FIELDS} <= set(table.schema_arrow.names):
+                self._write(_rows(table))
+        older.unlink(missing_ok=True)
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    """The cache; one that cannot be read, or of another form, is begun anew."""
+    for _ in range(2):
+        database = sqlite3.connect(file, isolation_level=None, timeout=60)
+        try:
+            database.execute(f"pragma cache_size = {-_MEMORY // 1024}")
+            found = [row[1] for row in database.execute("pragma table_info(seen)")]
+            if not found:
+                database.executescript(_SCHEMA)
+            if not found or found == ["place", "path", "rules", *_FIELDS]:
+                return database
+        except sqlite3.OperationalError as error:  # a full disk, a folder that cannot be written
+            database.close()
+            raise DataError(f"{file} cannot be opened: {error}", do="see to the disk and its rights") from error
+        except sqlite3.DatabaseError:
+            pass
+        database.close()
+        file.unlink()
+    raise DataError(f"{file} cannot be made", do="see to the disk and its rights")
+
+
+@contextlib.contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """All of it is written, or nothing."""
+    database.execute("begin immediate")
+    try:
+        yield database
+    except BaseException:
+        database.execute("rollback")
+        raise
+    database.execute("commit")
+
+
+def _place(path: str) -> int:
+    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def _stored(checked: Checked) -> Iterator[Any]:
+    for name in _FIELDS:
+        value = getattr(checked, name)
+        yield json.dumps(value, ensure_ascii=False) if name in _LISTS else value
+
+
+def _checked(row: dict[str, Any]) -> Checked:
+    lists = {name: json.loads(row[name]) for name in _LISTS}
+    lists["measures"] = [(name, score) for name, score in lists["measures"]]
+    return Checked(**row | {name: tuple(value) for name, value in lists.items()})
+
+
+def _rows(table: pq.ParquetFile) -> Iterator[tuple[str, str, Checked]]:
+    for batch in table.iter_batches(_BATCH, use_threads=False):
+        for row in batch.to_pylist():
+            facts: dict[str, Any] = {name: tuple(row[name]) if name in _LISTS else row[name] for name in _FIELDS}
+            yield row["path"], row["rules"], Checked(**facts)

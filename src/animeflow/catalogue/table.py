@@ -6,13 +6,13 @@ bytes, however they were divided into runs.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -20,19 +20,12 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from ..core.errors import ConfigError, DataError
-from ..core.files import atomic_path, read_json, sha256_file, write_json, write_text
+from ..core.files import atomic_path, read_json, sha256_file, write_json
+from .index import Index
+from .pending import SOME, Pending
 from .post import SCHEMA, Post
-from .rows import COUNTED, ROWS_PER_GROUP, merged, write
-
-
-@dataclass(frozen=True, order=True)
-class Rejection:
-    """A file that was found and not taken, and why. `source` is the adapter and folder it came from."""
-
-    path: str
-    reason: str
-    detail: str
-    source: str
+from .refusals import Refusals, Rejection
+from .rows import COUNTED, ROWS_PER_GROUP, write
 
 
 class Catalogue:
@@ -56,22 +49,23 @@ class Catalogue:
                 do="leave root out, or make another catalogue",
             )
         self.config: dict[str, Any] = dict(self._manifest.get("config", {}))
-        self._path_of: dict[str, str] = {}  # sha256 -> path
-        self._sha_at: dict[str, str] = {}  # path -> sha256
-        self._digest_of: dict[str, str] = {}
-        self._homeless: set[str] = set()  # sha256 of posts whose file is now another one
-        self._new: dict[str, Post] = {}
-        self._changed: dict[str, Post | None] = {}  # None: removed
-        self._rejected: list[Rejection] = self._read_rejected()
-        self._rejected_before = list(self._rejected)
-        if self._file("catalogue.parquet").exists():
-            self._read_index()
+        self._refusals = Refusals(self._file("rejected.jsonl"))
+        self._rows = self._committed_rows()
+        self._forget_changes()
+
+    def _forget_changes(self) -> None:
+        """What differs from the table: nothing."""
+        self._count = self._rows
+        self._now: dict[str, _Row] = {}  # by sha256
+        self._sha_at: dict[str, str | None] = {}  # by path
+        self._pending = Pending(self._rows)
+        self.__dict__.pop("_index", None)
 
     def __len__(self) -> int:
-        return len(self._path_of)
+        return self._count
 
     def __contains__(self, sha256: str) -> bool:
-        return sha256 in self._path_of
+        return self.path_of(sha256) is not None
 
     # paths -----------------------------------------------------------------------------------------------------------
 
@@ -88,15 +82,24 @@ class Catalogue:
 
     def path_of(self, sha256: str) -> str | None:
         """Stored path of the picture with these bytes."""
-        return self._path_of.get(sha256)
+        return None if (row := self._row(sha256)) is None or row.gone else row.path
 
     def sha_at(self, path: str) -> str | None:
         """sha256 of the post with this stored path."""
-        return self._sha_at.get(path)
+        if path in self._sha_at:
+            return self._sha_at[path]
+        return None if (row := self._index.row_at(path)) is None else self._index.sha(row)
 
     def has_home(self, sha256: str) -> bool:
         """Whether the file of a post still counts as its own, as far as `add` and `displace` were told."""
         return sha256 not in self._homeless
+
+    def _row(self, sha256: str) -> _Row | None:
+        if sha256 in self._now:
+            return self._now[sha256]
+        if (number := self._index.row_of(sha256)) is None:
+            return None
+        return _Row(number, self._index.path(number), self._index.digest(number))
 
     # changing --------------------------------------------------------------------------------------------------------
 
@@ -111,71 +114,79 @@ class Catalogue:
         return verdicts
 
     def _add(self, post: Post) -> str:
-        first = self._path_of.get(post.sha256)
-        if first is not None and first != post.path:
-            if not self.has_home(post.sha256):
-                self.move(post)
-                return "updated"
-            self.reject(Rejection(post.path, "duplicate_file", f"same bytes as {first}", post.source))
-            return "duplicate_file"
-        if first == post.path:
-            if self._digest_of[post.sha256] == post.digest():
-                self._settle(post)
+        row = self._row(post.sha256)
+        if row is None or row.gone:
+            self._store(post, row)
+            self._count += 1
+            return "added"
+        if row.path == post.path:
+            if row.digest == post.digest():
+                self._settle(post, row)
                 return "known"
-            self._store(post, self._new if post.sha256 in self._new else self._changed)
+            self._store(post, row)
             return "updated"
-        if self._changed.get(post.sha256, post) is None:  # removed and back again
-            self._store(post, self._changed)
+        if not self.has_home(post.sha256):
+            self.move(post)
+            return "updated"
+        self.reject(Rejection(post.path, "duplicate_file", f"same bytes as {row.path}", post.source))
+        return "duplicate_file"
+
+    def _store(self, post: Post, row: _Row | None) -> None:
+        """In the place of its row; one that was removed and is back again has it still."""
+        if row is None:
+            number = self._pending.add(post)
         else:
-            self._store(post, self._new)
-        return "added"
+            number = row.number
+            self._pending.replace(number, post)
+        self._settle(post, row)
+        self._now[post.sha256] = _Row(number, post.path, post.digest())
 
-    def _store(self, post: Post, place: dict[str, Post] | dict[str, Post | None]) -> None:
-        place[post.sha256] = post
-        self._digest_of[post.sha256] = post.digest()
-        self._settle(post)
-
-    def _settle(self, post: Post) -> None:
+    def _settle(self, post: Post, row: _Row | None) -> None:
         """Give the post's file to it; a post that had it until now is homeless."""
-        before = self._path_of.get(post.sha256, post.path)
-        if before != post.path and self._sha_at.get(before) == post.sha256:
-            del self._sha_at[before]
-        if self._sha_at.get(post.path, post.sha256) != post.sha256:
-            self._homeless.add(self._sha_at[post.path])
-        self._path_of[post.sha256], self._sha_at[post.path] = post.path, post.sha256
+        before = post.path if row is None or row.gone else row.path
+        if before != post.path and self.sha_at(before) == post.sha256:
+            self._sha_at[before] = None
+        holder = self.sha_at(post.path)
+        if holder not in (None, post.sha256):
+            self._homeless.add(str(holder))
+        if holder != post.sha256:
+            self._sha_at[post.path] = post.sha256
         self._homeless.discard(post.sha256)
 
     def move(self, post: Post) -> None:
         """The same picture at another path: its file was renamed. The row keeps its place in the table."""
-        self._store(post, self._new if post.sha256 in self._new else self._changed)
+        self._store(post, self._row(post.sha256))
 
     def displace(self, path: str) -> None:
         """The file at `path` is no longer that of its post, if it has one. Unless it turns up elsewhere (`move`, or `add` with the
         same path) before the next final commit, the post goes."""
-        if (sha := self._sha_at.pop(path, None)) is not None:
+        if (sha := self.sha_at(path)) is not None:
+            self._sha_at[path] = None
             self._homeless.add(sha)
 
     def remove(self, sha256: str) -> None:
         """Take a post out. Say why with `reject`."""
-        path = self._path_of.pop(sha256)
-        if self._sha_at.get(path) == sha256:
-            del self._sha_at[path]
+        row = self._row(sha256)
+        if row is None or row.gone:
+            raise KeyError(sha256)
+        if self.sha_at(row.path) == sha256:
+            self._sha_at[row.path] = None
         self._homeless.discard(sha256)
-        del self._digest_of[sha256]
-        if self._new.pop(sha256, None) is None:
-            self._changed[sha256] = None
+        self._now[sha256] = row._replace(gone=True)
+        self._pending.remove(row.number)
+        self._count -= 1
 
     def reject(self, rejection: Rejection) -> None:
         """List a file that was not taken."""
-        self._rejected.append(rejection)
+        self._refusals.add(rejection)
 
     def forget_rejections(self, source: str) -> None:
         """Before a source is read again: drop what was listed for it."""
-        self._rejected = [rejection for rejection in self._rejected if rejection.source != source]
+        self._refusals.forget(source)
 
     @property
     def rejections(self) -> list[Rejection]:
-        return sorted(set(self._rejected))
+        return list(self._refusals)
 
     # reading ---------------------------------------------------------------------------------------------------------
 
@@ -189,12 +200,14 @@ class Catalogue:
     def iterate(self, where: str | None = None) -> Iterator[Post]:
         """`posts`, a batch at a time. What was added since the last commit is not seen."""
         for batch in self._batches() if where is None else self._query(where):
-            for row in batch.to_pylist():
-                yield Post.from_row(row)
+            for start in range(0, len(batch), SOME):  # as objects they take more room
+                yield from map(Post.from_row, batch.slice(start, SOME).to_pylist())
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         if self._file("catalogue.parquet").exists():
-            yield from pads.dataset(self._file("catalogue.parquet"), schema=SCHEMA).to_batches(use_threads=False)
+            yield from pads.dataset(self._file("catalogue.parquet"), schema=SCHEMA).to_batches(
+                batch_size=ROWS_PER_GROUP, batch_readahead=1, use_threads=False
+            )
 
     def _query(self, where: str) -> Iterator[pa.RecordBatch]:
         if not self._file("catalogue.parquet").exists():
@@ -226,50 +239,69 @@ class Catalogue:
         """
         for sha in sorted(self._homeless) if final else ():
             self.remove(sha)
-        rows_changed = bool(self._new or self._changed) or not self._file("catalogue.parquet").exists()
-        rejected = "".join(json.dumps(vars(r), ensure_ascii=False, sort_keys=True) + "\n" for r in self.rejections)
-        rejected_changed = (
-            self.rejections != sorted(set(self._rejected_before)) or not self._file("rejected.jsonl").exists()
-        )
-        if not rows_changed and not rejected_changed and self.config == self._manifest.get("config"):
+        rows_changed = bool(self._pending) or not self._file("catalogue.parquet").exists()
+        refused = self._refusals.write()
+        if not rows_changed and refused is None and self.config == self._manifest.get("config"):
             return False
         counts: dict[str, Any] = {key: self._manifest.get(key) for key in ("posts", "bytes", *COUNTED)}
         if rows_changed:
             with atomic_path(self._file("catalogue.parquet")) as temporary:
-                counts = write(temporary, merged(self._batches(), self._changed, self._new.values()))
-            self._new, self._changed = {}, {}
-        if rejected_changed:
-            write_text(self._file("rejected.jsonl"), rejected)
-            self._rejected_before = list(self._rejected)
+                counts = write(temporary, self._pending.applied(self._batches()))
+            self._committed()
         self._manifest = {
             "version": 1,
             "root": os.path.relpath(self.root, self.folder),
             "config": self.config,
             **counts,
-            "rejected": dict(sorted(Counter(r.reason for r in self.rejections).items())),
+            "rejected": self._manifest.get("rejected", {}) if refused is None else dict(sorted(refused.items())),
             "sha256": {name: sha256_file(self._file(name)) for name in ("catalogue.parquet", "rejected.jsonl")},
         }
         write_json(self._file("manifest.json"), self._manifest)
         return True
 
+    def _committed(self) -> None:
+        """The table is as it was to be. What a file is that was told of since stays known."""
+        homeless, told = self._homeless, self._sha_at
+        self._rows = self._committed_rows()
+        self._forget_changes()
+        self._homeless = homeless
+        self._sha_at = {path: sha for path, sha in told.items() if self.sha_at(path) != sha}
+
     def _file(self, name: str) -> Path:
         return self.folder / name
 
-    def _read_index(self) -> None:
+    def _committed_rows(self) -> int:
+        file = self._file("catalogue.parquet")
+        with self._read(file):
+            return pq.read_metadata(file).num_rows if file.exists() else 0
+
+    @cached_property
+    def _index(self) -> Index:
+        """Of the table; whoever only reads it needs none."""
+        file = self._file("catalogue.parquet")
+        with self._read(file):
+            return Index.read(file) if file.exists() else Index.empty()
+
+    @cached_property
+    def _homeless(self) -> set[str]:
+        """sha256 of posts whose file is now another one."""
+        return set(self._index.homeless)
+
+    @contextlib.contextmanager
+    def _read(self, file: Path) -> Iterator[None]:
         try:
-            table = pq.read_table(self._file("catalogue.parquet"), columns=["sha256", "path", "digest"])
+            yield
         except (pa.ArrowException, OSError) as error:
             raise DataError(
-                f"{self._file('catalogue.parquet')} is not a catalogue: {error}",
+                f"{file} is not a catalogue: {error}",
                 do="remove this file and run the verb again; keep decisions.jsonl, it is what people said",
             ) from error
-        for sha, path, digest in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            if path in self._sha_at:  # a run was killed before it had seen all files that changed places
-                self._homeless.add(self._sha_at[path])
-            self._path_of[sha], self._sha_at[path], self._digest_of[sha] = path, sha, digest
 
-    def _read_rejected(self) -> list[Rejection]:
-        file = self._file("rejected.jsonl")
-        # A newline alone ends a line: a detail may hold other signs that Python takes for one.
-        lines = file.read_text(encoding="utf-8").split("\n") if file.exists() else []
-        return [Rejection(**json.loads(line)) for line in lines if line]
+
+class _Row(NamedTuple):
+    """Of a post that is in the table or will be, or that was taken out of it."""
+
+    number: int
+    path: str
+    digest: str
+    gone: bool = False

@@ -34,29 +34,27 @@ def fingerprints(
         folder: of the catalogue; `prints.parquet` there is read, and written where `keep`.
         files: uid -> path.
     """
-    table = beside.read(Path(folder) / FILE, beside.PRINTS)
-    known = {
-        uid: packed
-        for uid, packed in zip(table["uid"].to_pylist(), table["print"].to_pylist(), strict=True)
-        if uid in files and _current(packed)
-    }
+    file = Path(folder) / FILE
+    known: dict[int, bytes] = {}
+    for table in beside.tables(file, beside.PRINTS):
+        for uid, packed in zip(table["uid"].to_pylist(), table["print"].to_pylist(), strict=True):
+            if uid in files and _current(packed):
+                known[uid] = packed
     step = advance or (lambda _: None)
     step(len(known))
-    missing = sorted(set(files) - set(known))
-    new: dict[int, bytes] = {}
+    missing = sorted(files.keys() - known.keys())
+    new: list[dict[str, object]] = []
     for uid, packed in zip(missing, _made([files[uid] for uid in missing], workers, limits or Limits()), strict=True):
         step(1)
         if packed is not None:
-            new[uid] = packed
+            known[uid] = packed
+            new.append({"uid": uid, "print": packed})
         if keep and len(new) >= KEPT_EVERY:
-            known |= _kept(folder, new)
-            new = {}
-    return known | (_kept(folder, new) if keep else new)
-
-
-def _kept(folder: Path, new: dict[int, bytes]) -> dict[int, bytes]:
-    beside.put(Path(folder) / FILE, beside.PRINTS, [{"uid": uid, "print": new[uid]} for uid in sorted(new)])
-    return new
+            beside.append(file, beside.PRINTS, new)
+            new = []
+    if keep:
+        beside.put(file, beside.PRINTS, new)
+    return known
 
 
 def _current(packed: bytes) -> bool:

@@ -6,18 +6,21 @@ One bad line of many is handed on as a bad record, to be counted; a file that is
 from __future__ import annotations
 
 import csv
-import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import DataError
 from ..walk import files_in
+from .array import values_of
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".parquet")
 LINES = (".jsonl", ".ndjson")
+WHOLE = 32 * 2**20  # bytes of JSON that are read at once
+ROWS = 1024  # of Parquet
+BAD = 10_000  # lines that are no objects, before any that is one: the file is something else
 _ENVELOPES = ("posts", "post", "data", "illusts", "illust")
 _ANSWERS = ("@attributes", "success", "meta")  # around an answer that may hold no post at all
 
@@ -51,7 +54,9 @@ def read_records(file: Path) -> Iterator[Record]:
     elif suffix == ".csv":
         yield from _csv(file)
     elif suffix in LINES:
-        yield from _lines(file, text_of(file), strict=False)
+        yield from _lines(file, lines_of(file), strict=False)
+    elif file.stat().st_size > WHOLE:
+        yield from _long_json(file)
     else:
         yield from _json(file)
 
@@ -65,6 +70,15 @@ def text_of(file: Path) -> str:
     """UTF-8, with or without a byte order mark."""
     try:
         return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8", why=str(error), do="save it as UTF-8") from error
+
+
+def lines_of(file: Path) -> Iterator[str]:
+    """The same, a line at a time."""
+    try:
+        with open(file, encoding="utf-8-sig") as lines:
+            yield from (line.removesuffix("\n") for line in lines)
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not UTF-8", why=str(error), do="save it as UTF-8") from error
 
@@ -90,13 +104,29 @@ def _json(file: Path) -> Iterator[Record]:
     except RecursionError as error:
         raise DataError(f"{file} is nested too deeply for a dump", do="fetch the dump again") from error
     except ValueError:
-        yield from _lines(file, text, strict=True)
+        yield from _lines(file, text.split("\n"), strict=True)
         return
     if isinstance(value, dict) and value.get("success") is False:
         why = str(value.get("message") or value.get("reason") or value.get("error") or "it says no more")[:160]
         raise DataError(f"{file} holds an error of the site and no posts", why=why, do="ask the site again")
     for number, each in enumerate(_unwrapped(value)):
         yield _record(f"{file.name} post {number}", each)
+
+
+def _long_json(file: Path) -> Iterator[Record]:
+    """A large file is read piece by piece: lines of JSON, or one array. Any other is one answer of a site, and is never long."""
+    with open(file, "rb") as opened:
+        start = opened.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"["):
+        for number, each in enumerate(values_of(file)):
+            yield _record(f"{file.name} post {number}", each)
+        return
+    try:
+        json.loads(next(lines_of(file), ""))
+    except (ValueError, RecursionError):
+        yield from _json(file)
+    else:
+        yield from _lines(file, lines_of(file), strict=True)
 
 
 def _unwrapped(value: Any) -> list[Any]:
@@ -111,7 +141,7 @@ def _unwrapped(value: Any) -> list[Any]:
     return [] if "id" not in value and any(name in value for name in _ANSWERS) else [value]
 
 
-def _lines(file: Path, text: str, *, strict: bool) -> Iterator[Record]:
+def _lines(file: Path, lines: Iterable[str], *, strict: bool) -> Iterator[Record]:
     """Lines end at a newline only: JSON strings may hold the other signs that Python takes for one.
 
     Args:
@@ -119,9 +149,11 @@ def _lines(file: Path, text: str, *, strict: bool) -> Iterator[Record]:
     """
     good, first = 0, ""
     held: list[Record] = []  # bad lines before the first good one: a file without any is broken as a whole
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
+        if len(held) > BAD:
+            raise _neither(file, first or "no line is an object")
         try:
             record = _record(f"{file.name} line {number}", json.loads(line))
         except (ValueError, RecursionError) as error:
@@ -149,7 +181,7 @@ def _record(place: str, value: Any) -> Record:
 
 
 def _csv(file: Path) -> Iterator[Record]:
-    reader = csv.DictReader(io.StringIO(text_of(file), newline=""), restval="")
+    reader = csv.DictReader((f"{line}\n" for line in lines_of(file)), restval="")
     try:
         for row in reader:
             place = f"{file.name} line {reader.line_num}"
@@ -166,9 +198,9 @@ def _parquet(file: Path) -> Iterator[Record]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(file) as table:
+        with pq.ParquetFile(file, buffer_size=1 << 20) as table:
             number = 0
-            for batch in table.iter_batches():
+            for batch in table.iter_batches(ROWS, use_threads=False):
                 for row in batch.to_pylist():
                     yield Record(f"{file.name} row {number}", {key: _json_like(value) for key, value in row.items()})
                     number += 1

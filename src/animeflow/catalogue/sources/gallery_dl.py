@@ -14,6 +14,8 @@ from typing import Any
 
 from ...text.tags import split_tags
 from ..candidate import Candidate, Facts
+from ..files import Files
+from ..shelf import Shelf
 from ..walk import PICTURE_SUFFIXES, files_in, is_picture, not_a_picture
 from .booru import md5_of, read_post
 from .dump import LINES, is_pickled, read_records
@@ -38,29 +40,27 @@ class GalleryDlSource:
         self.root, self.name, self.before_2022 = Path(root), name, before_2022
 
     def __iter__(self) -> Iterator[Candidate]:
-        files = list(files_in(self.root))
-        present = set(files)
-        pictures = [file for file in files if not _describes(file) and not _is_lines(file) and is_picture(file)]
-        told, refused = self._lines(files, [file for file in pictures if _beside(file, ".json") not in present])
-        yield from refused
+        files = present = Files(self.root, files_in(self.root))
+        told = Shelf()
+        yield from self._lines(files, told)
         for file in files:
             if _is_lines(file):
                 continue
             if _describes(file):
                 yield from self._without_picture(file, present)
-            elif file in told:
-                yield Candidate(file, self._facts(told[file]))
+            elif (record := told.get(str(file))) is not None:
+                yield Candidate(file, self._facts(record["value"]))
             elif is_picture(file):
                 yield self._candidate(file, present)
             else:
                 yield Candidate(file, reason="unknown_format", detail=not_a_picture(file))
 
-    def _without_picture(self, file: Path, present: set[Path]) -> Iterator[Candidate]:
+    def _without_picture(self, file: Path, present: Files) -> Iterator[Candidate]:
         picture = file.with_suffix("")
         if picture not in present and (file.suffix.lower() == ".json" or _beside(picture, ".json") not in present):
             yield Candidate(picture, reason="missing_picture", detail=f"only {file.name} is here")
 
-    def _candidate(self, picture: Path, present: set[Path]) -> Candidate:
+    def _candidate(self, picture: Path, present: Files) -> Candidate:
         sidecar, tags = _beside(picture, ".json"), _beside(picture, ".txt")
         if sidecar not in present and tags not in present:
             return Candidate(picture, reason="missing_metadata", detail=f"no {sidecar.name} beside it")
@@ -74,32 +74,32 @@ class GalleryDlSource:
     def _facts(self, record: Mapping[str, Any]) -> Facts:
         return read_post(record, record["category"], before_2022=self.before_2022)
 
-    def _lines(self, files: list[Path], pictures: list[Path]) -> tuple[dict[Path, Mapping[str, Any]], list[Candidate]]:
-        """The line of each picture that has no JSON of its own, and the lines that are of none. The last line of a picture counts:
-        gallery-dl adds lines to a file that is there."""
-        found: dict[Path, tuple[str, Mapping[str, Any]]] = {}
-        refused: list[Candidate] = []
-        for file in (file for file in files if _is_lines(file)):
-            names = _names(picture for picture in pictures if picture.is_relative_to(file.parent))
+    def _lines(self, files: Files, told: Shelf) -> Iterator[Candidate]:
+        """Put the line of each picture that has no JSON of its own on the shelf; the lines that are of none are refused. The last
+        line of a picture counts: gallery-dl adds lines to a file that is there."""
+        lines = [file for file in files if _is_lines(file)]
+        alone = [
+            file for file in (files if lines else ())
+            if not _describes(file) and not _is_lines(file) and is_picture(file) and _beside(file, ".json") not in files
+        ]  # fmt: skip
+        for file in lines:
+            names = _names(picture for picture in alone if picture.is_relative_to(file.parent))
             for record in read_records(file):
                 place, problem = file.with_name(record.place), record.problem
                 if record.value is not None:
                     problem = _problem(record.value) or ""
                 if record.value is None or problem:
-                    refused.append(Candidate(place, reason="bad_metadata", detail=problem))
+                    yield Candidate(place, reason="bad_metadata", detail=problem)
                     continue
                 picture = next((names[key] for key in _keys(record.value) if key in names), None)
                 if picture is None:
                     detail = f"no picture of {record.value['category']} {shown(record.value.get('id'))}"
-                    refused.append(Candidate(place, reason="missing_picture", detail=detail))
+                    yield Candidate(place, reason="missing_picture", detail=detail)
                     continue
-                if picture in found:
-                    earlier = file.with_name(found[picture][0])
-                    refused.append(
-                        Candidate(earlier, reason="named_again", detail=f"{record.place} is of the same picture")
-                    )
-                found[picture] = (record.place, record.value)
-        return {picture: value for picture, (_, value) in found.items()}, refused
+                if (before := told.get(str(picture))) is not None:
+                    detail = f"{record.place} is of the same picture"
+                    yield Candidate(file.with_name(before["place"]), reason="named_again", detail=detail)
+                told.put([str(picture)], {"place": record.place, "value": record.value}, replace=True)
 
 
 def read_sidecar(file: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...text.tags import split_tags
 from ..candidate import Candidate, Facts
+from ..files import Files
 from ..walk import PICTURE_SUFFIXES, files_in, is_picture, not_a_picture
 from .dump import is_pickled
 from .fields import iso_utc, plain
@@ -53,8 +54,7 @@ class HydrusSource:
         self.root, self.name = Path(root), name
 
     def __iter__(self) -> Iterator[Candidate]:
-        files = list(files_in(self.root))
-        present = set(files)
+        files = present = Files(self.root, files_in(self.root))
         for file in files:
             if file.suffix.lower() in SIDECARS and file.with_suffix("").suffix.lower() in PICTURE_SUFFIXES:
                 other = file.with_suffix(".json" if file.suffix.lower() == ".txt" else ".txt")

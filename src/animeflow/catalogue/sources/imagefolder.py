@@ -14,6 +14,7 @@ from typing import Any
 from ...core.errors import DataError
 from ...text.script import known_language
 from ..candidate import Candidate
+from ..files import Files
 from ..walk import files_in, is_picture, not_a_picture
 from .dump import is_pickled, read_records
 from .matching import below
@@ -47,15 +48,16 @@ class ImageFolderSource:
         self.rating, self.origin = rating, origin
 
     def __iter__(self) -> Iterator[Candidate]:
-        taken: set[Path] = set()
+        taken = bytearray(len(self._files))
         for file in self._tables:
             for record in read_records(file):
                 candidate = self._candidate(file, record.place, record.value, record.problem)
-                taken.add(candidate.path)
+                if (place := self._files.find(candidate.path)) is not None:
+                    taken[place] = 1
                 yield candidate
         tables = set(self._tables)
-        for file in self._files:
-            if file in taken or file in tables:
+        for place, file in enumerate(self._files):
+            if taken[place] or file in tables:
                 continue
             if is_picture(file):
                 yield Candidate(file, reason="missing_metadata", detail="no row names it")
@@ -63,8 +65,8 @@ class ImageFolderSource:
                 yield Candidate(file, reason="unknown_format", detail=not_a_picture(file))
 
     @cached_property
-    def _files(self) -> list[Path]:
-        return list(files_in(self.root))
+    def _files(self) -> Files:
+        return Files(self.root, files_in(self.root))
 
     @cached_property
     def _tables(self) -> list[Path]:

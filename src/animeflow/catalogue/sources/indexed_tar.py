@@ -17,7 +17,9 @@ from ...core.errors import DataError
 from ...core.files import sha256_file
 from ...text.script import known_language
 from ..candidate import Candidate, Facts
+from ..index import Texts
 from ..reading import TAR, Index, index_of, member_path, read_file, read_index
+from ..shelf import Shelf
 from ..walk import PICTURE_SUFFIXES, files_in, not_a_picture
 from .booru import read_post
 from .dump import is_pickled, read_files, read_records
@@ -33,7 +35,7 @@ TEXTS = (".json", ".txt", ".caption")
 
 class IndexedTarSource:
     """Pictures in the tars below `root`. What there is the tars say: rows of posts that are in none of them are no candidates.
-    Rows of those that are there are held in memory.
+    Rows of those that are there wait in a temporary file.
 
     Args:
         root: the folder with the tars and their indices.
@@ -155,8 +157,10 @@ class PostRows:
 
     def __init__(self, posts: Path, names: Iterable[str], *, site: str, before_2022: bool | None) -> None:
         self.refused: list[Candidate] = []
-        self._site, self._rows = site, dict[str, Mapping[str, Any]]()
-        wanted = {key for name in names for key in _keys(name)}
+        self._site, self._rows = site, Shelf()
+        wanted = Texts()
+        for key in (key for name in names for key in _keys(name)):
+            wanted.add(key)
         elsewhere = 0
         for record in read_records(posts):
             row = record.value
@@ -166,15 +170,15 @@ class PostRows:
                 continue
             keys = [key for key in _said(row) if key in wanted]
             elsewhere += not keys
-            for key in keys:
-                self._rows.setdefault(key, row)
-        self._old = rated_before_2022(self._rows.values()) if before_2022 is None else before_2022
+            if keys:
+                self._rows.put(keys, row)
+        self._old = rated_before_2022(self._rows) if before_2022 is None else before_2022
         if elsewhere:
             log.info("%d rows of %s are of pictures in other tars", elsewhere, posts)
 
     def facts(self, name: str, *, language: str) -> Facts | None:
         """What the table says of a picture, by its path in the tar, else md5 or id in its name."""
-        row = next((self._rows[key] for key in _keys(name) if key in self._rows), None)
+        row = next((row for key in _keys(name) if (row := self._rows.get(key)) is not None), None)
         if row is None:
             return None
         site = site_of(row) if self._site == AUTO else self._site

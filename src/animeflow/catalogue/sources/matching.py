@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from array import array
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+import numpy as np
+
+from ..files import Files
+from ..index import Sorted, number_of
 from .booru import md5_of
 from .fields import plain
 
@@ -21,15 +26,22 @@ _ID = re.compile(r"(?:[a-z][a-z0-9]*[_-])?(\d{1,10})(?=$|[_\- ])")
 class Names:
     """Files by what their names say; of two that say the same, the first counts."""
 
-    def __init__(self, files: Iterable[Path]) -> None:
-        self._by_key: dict[str, Path] = {}
-        for file in files:
-            for key in keys_in(file.stem):
-                self._by_key.setdefault(key, file)
+    def __init__(self, files: Files, places: Iterable[int]) -> None:
+        self._files = files
+        numbers, owners = array("Q"), array("Q")
+        for place in places:
+            for key in keys_in(files[place].stem):
+                numbers.append(number_of(key))
+                owners.append(place)
+        self._by_key, self._owners = Sorted(np.frombuffer(numbers, np.uint64)), owners
 
-    def find(self, record: Mapping[str, Any]) -> Path | None:
-        """The file whose name has the record's md5, else its id."""
-        return next((self._by_key[key] for key in keys_of(record) if key in self._by_key), None)
+    def find(self, record: Mapping[str, Any]) -> int | None:
+        """The place of the file whose name has the record's md5, else its id."""
+        for key in keys_of(record):
+            for place in (self._owners[at] for at in self._by_key.find(number_of(key))):
+                if key in keys_in(self._files[place].stem):
+                    return place
+        return None
 
 
 def keys_in(stem: str) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ...text.tags import split_tags
 from ..candidate import Candidate, Facts
+from ..index import Texts
 from ..walk import files_in, is_picture, not_a_picture
 from .booru import read_post
 from .dump import is_pickled
@@ -37,18 +38,18 @@ class WaifucSource:
         self.root, self.name, self.min_score = Path(root), name, min_score
 
     def __iter__(self) -> Iterator[Candidate]:
-        described: set[Path] = set()
+        described = Texts()
         folders: set[Path] = {self.root}
         for file in files_in(self.root):
             folders.add(file.parent)
             if is_picture(file):
                 sidecar = file.with_name(f".{file.stem}{END}")
-                described.add(sidecar)
+                described.add(str(sidecar))
                 yield self._candidate(file, sidecar)
             else:
                 yield Candidate(file, reason="unknown_format", detail=not_a_picture(file))
         for sidecar in sorted(path for folder in folders for path in folder.glob(f".*{END}")):
-            if sidecar not in described:
+            if str(sidecar) not in described:
                 name = sidecar.name.removesuffix(END).removeprefix(".")
                 yield Candidate(
                     sidecar.with_name(name), reason="missing_picture", detail=f"only {sidecar.name} is here"
