@@ -192,6 +192,12 @@ def test_schedules_equal_the_published_numbers():
     torch.testing.assert_close(sigmas(4, shift=3.0, schedule="normal"), published, atol=5e-5, rtol=0)
 
 
+def test_simple_takes_the_entry_below_where_a_rounded_stride_falls_short():
+    # 1000 / 38 rounds down, so 19 strides are 499.999... and ComfyUI takes entry 1000 - 499 where 1000 - 500 seems meant.
+    assert float(sigmas(38, schedule="simple")[19]) == pytest.approx(0.501, abs=1e-6)
+    assert float(sigmas(40, schedule="simple")[20]) == pytest.approx(0.5, abs=1e-6)
+
+
 def test_a_wrong_setting_is_named():
     with pytest.raises(ConfigError, match="did you mean 'dopri5'"):
         solve(gaussian_velocity, noise(1), solver="dopri")

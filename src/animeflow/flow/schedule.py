@@ -26,8 +26,10 @@ def linear(steps: int, shift: float) -> Tensor:
 
 
 def simple(steps: int, shift: float) -> Tensor:
-    """ComfyUI's `simple`: every (1000 / n)-th entry of the table, counted from the noisy end."""
-    picks = torch.tensor([TABLE - int(i * TABLE / steps) for i in range(steps)], dtype=torch.float64)
+    """ComfyUI's `simple`: every (1000 / n)-th entry of the table, counted from the noisy end. The stride is rounded before it is
+    multiplied, as there: at 38 steps 19 strides end just below 500, and the entry is another one."""
+    stride = TABLE / steps
+    picks = torch.tensor([TABLE - int(i * stride) for i in range(steps)], dtype=torch.float64)
     return _closed(shifted(picks / TABLE, shift))
 
 
