@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import __version__
 from ..core.files import write_text
-from . import adherence_section, identity_section, lora_section, screening_section
+from . import adherence_section, identity_section, lora_section, probe_sections, screening_section
 from . import result_sections as result
 from . import training_sections as inputs
 from .html import Markup, element
@@ -28,6 +28,8 @@ NAV = {
     "lora": "LoRA",
     "identity": "Identity",
     "adherence": "Adherence",
+    "languages": "Languages",
+    "official": "Official styles",
     "sheet": "Pictures",
     "pictures": "Over training",
     "training": "Curves",
@@ -103,6 +105,8 @@ def _sections(run: ReportInput, home: Path) -> Iterator[Markup]:
         "lora": lora_section.lora(run),
         "identity": identity_section.identity(run, home),
         "adherence": adherence_section.adherence(run),
+        "languages": probe_sections.languages(run) if run.languages else Markup(""),
+        "official": probe_sections.official(run) if run.official else Markup(""),
         "sheet": result.sheet(run, home),
         "pictures": result.grid(run, home),
         "training": inputs.training(run),
@@ -122,7 +126,7 @@ def shown(run: ReportInput) -> list[str]:
     been asked for adherence."""
     lora = bool(lora_section.learned(run))
     left_out = {"lora": not lora, "identity": not run.identity, "adherence": lora and not run.adherence}
-    left_out["screening"] = not run.screening
+    left_out |= {"screening": not run.screening, "languages": not run.languages, "official": not run.official}
     return [key for key in NAV if not left_out.get(key)]
 
 

@@ -32,6 +32,8 @@ class ReportInput:
         prompts: of those numbers.
         adherence: `adherence.json`, as `AdherenceReport.as_dict` wrote it.
         identity: `identity.json`, as `IdentityReport.as_dict` wrote it.
+        languages: `languages.json`, as `ParityReport.as_dict` wrote it.
+        official: `official.json`, as `OfficialReport.as_dict` wrote it.
         screening: `screening.json`: what was found of what was planted among the pictures.
         export: `export/manifest.json`.
         rejected: reason -> pictures that were found and not taken.
@@ -47,6 +49,8 @@ class ReportInput:
     prompts: list[str] = field(default_factory=list)
     adherence: dict[str, Any] = field(default_factory=dict)
     identity: dict[str, Any] = field(default_factory=dict)
+    languages: dict[str, Any] = field(default_factory=dict)
+    official: dict[str, Any] = field(default_factory=dict)
     screening: dict[str, Any] = field(default_factory=dict)
     export: dict[str, Any] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
@@ -105,6 +109,8 @@ def read_run(
         prompts=prompts,
         adherence=record.get("adherence") or _mapping(folder / "adherence.json"),
         identity=_mapping(folder / "identity.json"),
+        languages=_mapping(folder / "languages.json"),
+        official=_mapping(folder / "official.json"),
         screening=_mapping(folder / "screening.json"),
         export=_mapping(folder / "export" / "manifest.json"),
         rejected=rejected,

@@ -23,6 +23,7 @@ from animeflow.core.log import progress
 from animeflow.toonworld import describe
 from animeflow.toonworld.brush import Pixels
 from animeflow.toonworld.draw import Drawing, draw
+from animeflow.toonworld.official import TAG, is_official
 from animeflow.toonworld.world import (
     DEFAULT_COUNT_WEIGHTS,
     HeldOut,
@@ -41,7 +42,8 @@ class World:
     """The settings that decide every picture. `sizes` are (height, width); each picture draws one by lot.
 
     `held_out_share` and `held_out_salt` are the `HeldOut` rule of training; a share of 0 holds nothing out. With a `guest`,
-    every picture shows her alone, and the rule, the share of the cast and the numbers of figures have no say.
+    every picture shows her alone, and the rule, the share of the cast and the numbers of figures have no say. `official` tags
+    what a series' own artist drew of its cast as official art.
     """
 
     seed: int = 0
@@ -51,6 +53,7 @@ class World:
     named_share: float = 0.3
     count_weights: Mapping[int, float] = field(default_factory=lambda: dict(DEFAULT_COUNT_WEIGHTS))
     guest: str | None = None
+    official: bool = False
 
     def __post_init__(self) -> None:
         if not self.sizes:
@@ -98,7 +101,8 @@ class World:
             "named_share": self.named_share,
             "count_weights": {str(count): weight for count, weight in self.count_weights.items()},
         }
-        return settings if self.guest is None else {**settings, "guest": self.guest}
+        later = {"guest": self.guest, "official": self.official}
+        return settings | {name: value for name, value in later.items() if value}
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,10 @@ class Truth:
 def truth(world: World, index: int) -> Truth:
     """The truth of picture `index`, without drawing it."""
     scene, (height, width) = world.scene(index), world.size(index)
-    words = describe.tags(scene), describe.captions(scene), describe.identity(scene)
+    tags = describe.tags(scene)
+    if world.official and is_official(scene):
+        tags["meta"] = [*tags["meta"], TAG]
+    words = tags, describe.captions(scene), describe.identity(scene)
     return Truth(index, f"{index:07d}.png", height, width, scene, *words)
 
 
@@ -142,12 +149,14 @@ def write_dataset(
     named_share: float = 0.3,
     count_weights: Mapping[int, float] = DEFAULT_COUNT_WEIGHTS,
     guest: str | None = None,
+    official: bool = False,
     sidecars: bool = False,
 ) -> int:
     """Make pictures `start` to `start + count - 1` exist in `folder`; returns how many had to be drawn.
 
     Args:
         guest: who is in every picture, alone; None for the ordinary world.
+        official: tag official art, see `toonworld.official`.
         sidecars: also write NAME.txt with tags beside every picture, so that the folder is like one that a person tagged.
 
     Raises:
@@ -162,6 +171,7 @@ def write_dataset(
         named_share=named_share,
         count_weights=count_weights,
         guest=guest,
+        official=official,
     )
     folder.mkdir(parents=True, exist_ok=True)
     known = _known(folder, world)

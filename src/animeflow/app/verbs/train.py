@@ -193,6 +193,7 @@ def _hooks(config: Mapping[str, Any], fam: Any, calm: Any, micro_batch: int) -> 
     from ...train.hooks import Samples, Validation
     from ..adherence import Adherence
     from ..identity import Identity
+    from ..probes import probes
 
     place, node, evaluate, seed = Workspace.of(config), config["train"], config["evaluate"], config["seed"]
     height, width = sample_size(config, calm.index.buckets("train"))
@@ -209,6 +210,7 @@ def _hooks(config: Mapping[str, Any], fam: Any, calm: Any, micro_batch: int) -> 
     hooks.append(Samples(fam, prompts, folder=place.samples, every_images=every, seed=seed, options=drawn, **size))
     if evaluate["oracle"]:
         hooks.append(Adherence(fam, config, folder=place.run, **size))
+    hooks += probes(fam, config, folder=place.run, **size)
     if (evaluate.get("identity") or {}).get("guest"):
         hooks.append(Identity(fam, config, folder=place.run, **size))
     return hooks
