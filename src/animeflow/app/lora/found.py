@@ -13,6 +13,7 @@ from ...catalogue.post import Post
 OTHER = "no_picture"  # neither picture nor sidecar: nothing to worry about
 EMPTY = "empty"  # a mask or alpha that shows nothing of its picture: all of it counts
 SMALL = ("too_small", "too_cropped")  # reasons of `data.assign`
+CURATE = "left_out_by_the_query"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ..wiring import Workspace
 from .base import find_base
 from .begun import next_name, require_same_settings
 from .choose import Asked, Chosen, choose
+from .curated import curated
 from .found import Found
 from .scan import LEAST, require_enough, scan
 from .words import keys
@@ -33,7 +34,9 @@ def prepare(folder: Path, asked: Asked, *, on_found: Callable[[Found], None] | N
     require_enough(found, least=least)
     base = find_base(base=asked.base, family=asked.family, tiny=asked.tiny, preset=asked.preset)
     chosen = choose(found, base, asked)
-    require_enough(chosen.found, least=least)  # without those that are too small
+    if (kept := curated(chosen.found, chosen.config)) is not chosen.found:
+        chosen = choose(kept, base, asked)
+    require_enough(chosen.found, least=least)  # without those that are too small, or that the query leaves out
     require_start(chosen.config)
     require_same(chosen)
     require_same_settings(chosen.config)

@@ -16,7 +16,7 @@ from ..wiring import Workspace, bucket_plan, captions
 from .base import TINY
 from .begun import begun
 from .choose import CONCEPTS, OURS, PRESET, YOU, Chosen
-from .found import EMPTY, SMALL, Group
+from .found import CURATE, EMPTY, SMALL, Group
 
 SHOWN = 4  # buckets
 
@@ -101,6 +101,15 @@ def _sizes(chosen: Chosen) -> Iterator[Row]:
         reasons = Counter(each.reason.replace("_", " ") for each in small)
         told = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
         yield Row("left out for size", told, "", f"{small[0].path.name}: {small[0].detail}", warns=True)
+    curated = [each for each in chosen.found.dropped if each.reason == CURATE]
+    if curated:
+        why = f"{curated[0].path.name}: {curated[0].detail}"
+        yield Row(
+            "left out by query",
+            f"{len(curated)} of {len(curated) + len(chosen.found.pictures)}",
+            chosen.origin("curate"),
+            why,
+        )
 
 
 def _captions(chosen: Chosen, fam: Any) -> Iterator[Row]:
