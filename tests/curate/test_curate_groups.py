@@ -9,6 +9,7 @@ import random
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -89,7 +90,7 @@ def test_every_picture_is_in_one_group_of_a_kind_and_was_compared_with_its_best(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """12 scenes, of which three have a copy in JPEG and one of these also a smaller one."""
+    """12 scenes, of which three have a copy in JPEG, one of these also a smaller one, and another one a mirrored one."""
     made, world = tmp_path_factory.mktemp("drawn"), World(seed=4, sizes=((192, 192),))
     for index in range(12):
         pixels = world.drawing(index).pixels
@@ -98,6 +99,8 @@ def folder(tmp_path_factory) -> Path:
             cv2.imwrite(str(made / f"{index}.jpg"), pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
     small = cv2.resize(world.drawing(0).pixels, (120, 120), interpolation=cv2.INTER_AREA)
     (made / "0_small.png").write_bytes(encode_png(small))
+    turned = np.ascontiguousarray(world.drawing(5).pixels[:, ::-1, ::-1])
+    cv2.imwrite(str(made / "5_mirrored.jpg"), turned, [cv2.IMWRITE_JPEG_QUALITY, 85])
     return made
 
 
@@ -125,7 +128,7 @@ def test_copies_among_drawings_of_one_style_are_found_alone_and_the_same_always(
     found = {(name[m.uid], name[m.group], m.relation) for m in members if m.uid != m.group}
     assert found == {
         ("0.jpg", "0.png", "reencoded"), ("1.jpg", "1.png", "reencoded"), ("2.jpg", "2.png", "reencoded"),
-        ("0_small.png", "0.png", "resized"),
+        ("0_small.png", "0.png", "resized"), ("5_mirrored.jpg", "5.png", "mirrored"),
     }  # fmt: skip
     assert looked > 4
     again, looked_again = of_files(files, verdicts=tmp_path / "v.parquet", order=3, beside=tmp_path)

@@ -8,8 +8,9 @@ import pytest
 
 from animeflow.image.decode import decode
 from animeflow.image.encode import encode_png
-from animeflow.image.fingerprint import Fingerprint, fingerprint
-from animeflow.image.landmarks import shared
+from animeflow.image.fingerprint import Fingerprint, fingerprint, looks_mirrored
+from animeflow.image.landmarks import mirrored, shared
+from animeflow.image.perceptual import odd_columns
 from animeflow.image.picture import Picture
 from animeflow.toonworld.dataset import World
 
@@ -69,3 +70,31 @@ def test_flat_pictures_have_a_fingerprint():
         found = fingerprint(picture(np.full((40, 60, 3), value, np.uint8)))
         assert len(found.landmarks) == 0
         assert Fingerprint.unpack(found.pack()).height == 40
+
+
+def test_the_mirrored_fingerprint_follows_from_the_plain_one(drawn):
+    """Against the fingerprint of the picture that was really mirrored."""
+    for pixels in drawn:
+        a, b = (fingerprint(picture(p)) for p in (pixels, pixels[:, ::-1]))
+        assert (a.whole ^ b.whole ^ odd_columns()).bit_count() <= 6
+        assert (a.whole ^ b.whole).bit_count() > 16
+        found, seen = mirrored(a.landmarks), b.landmarks
+        assert shared(found, seen) >= 0.8 * len(seen)
+        same_place = [np.flatnonzero((abs(seen["x"].astype(int) - x) < 2) & (seen["y"] == y)) for _, x, y, _ in found]
+        bits = [np.bitwise_count(seen["code"][k] ^ found["code"][n]).min() for n, k in enumerate(same_place) if len(k)]
+        assert len(bits) > 0.8 * len(seen) and np.median(bits) <= 8
+        again = mirrored(found)
+        assert all((again[name] == a.landmarks[name]).all() for name in again.dtype.names)
+
+
+def test_a_look_in_the_mirror_is_for_mirrored_pictures_only(drawn):
+    prints = [fingerprint(picture(p)) for p in drawn]
+    for pixels, plain in zip(drawn, prints, strict=True):
+        turned = cv2.resize(
+            np.ascontiguousarray(pixels[10:240, ::-1]), None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA
+        )
+        assert looks_mirrored(plain, fingerprint(picture(turned)))
+        assert not looks_mirrored(plain, plain)
+        symmetric = np.concatenate([pixels, pixels[:, ::-1]], 1)
+        one, other = (fingerprint(picture(p)) for p in (symmetric, cv2.GaussianBlur(symmetric, (0, 0), 0.8)))
+        assert not looks_mirrored(one, other), "as much alike as it stands"

@@ -9,7 +9,7 @@ import pytest
 from animeflow.image.alignment import View
 from animeflow.image.decode import decode
 from animeflow.image.encode import encode_png
-from animeflow.image.likeness import DUPLICATE, UNRELATED, VARIANT, likeness
+from animeflow.image.likeness import DUPLICATE, UNRELATED, VARIANT, in_mirror, likeness
 from animeflow.image.picture import Picture
 from animeflow.toonworld.dataset import World
 from animeflow.toonworld.draw import draw
@@ -125,3 +125,50 @@ def test_a_changed_face_is_no_noise_in_a_small_picture():
         faces = [face for face in ATTRIBUTES["expression"] if face != scene.figures[0].expression]
         changed = draw(scene.replace("expression", faces[index % len(faces)]), 96, 96).pixels
         assert likeness(view(world.drawing(index).pixels), view(changed)).kind == "variant", index
+
+
+def test_a_mirrored_copy_is_a_duplicate_and_a_mirrored_version_is_none():
+    for index in range(3):
+        scene = WORLD.scene(index)
+        pair = edit_pair(
+            scene, "expression", "angry" if scene.figures[0].expression != "angry" else "smile", height=256, width=256
+        )
+        before, after = (drawing.pixels for drawing in (pair.before, pair.after))
+        found = in_mirror(view(before), view(resized(jpeg(before[:, ::-1], 80), 0.8)))
+        assert (found.kind, found.relation) == (DUPLICATE, "mirrored"), (index, found)
+        found = in_mirror(view(before), view(after[:, ::-1]))
+        assert (found.kind, found.relation) == (VARIANT, "mirrored"), (index, found)
+
+
+def test_words_that_were_not_mirrored_with_the_picture_make_it_a_version():
+    pixels = WORLD.drawing(1).pixels
+
+    def lettered(picture: np.ndarray) -> np.ndarray:
+        return cv2.putText(picture.copy(), "LOGO 7", (70, 120), cv2.FONT_HERSHEY_DUPLEX, 0.9, (250, 20, 20), 2)
+
+    with_it = in_mirror(view(lettered(pixels)), view(lettered(pixels)[:, ::-1]))
+    assert (with_it.kind, with_it.relation) == (DUPLICATE, "mirrored")
+    upright = in_mirror(view(lettered(pixels)), view(lettered(pixels[:, ::-1])))
+    assert (upright.kind, upright.relation) == (VARIANT, "mirrored")
+
+
+def test_a_symmetric_drawing_is_what_it_is_without_a_mirror():
+    """Its copy is a copy, its mirrored self as well, and a version with another face stays a version."""
+    half = resized(WORLD.drawing(2).pixels, 0.7)
+    whole = np.concatenate([half, half[:, ::-1]], 1)
+    assert in_mirror(view(whole), view(jpeg(whole, 80))).relation == "reencoded"
+    changed = whole.copy()
+    cv2.circle(changed, (60, 60), 9, (250, 30, 30), -1)
+    found = in_mirror(view(whole), view(changed))
+    assert (found.kind, found.relation) == (VARIANT, "expression")
+
+
+def test_a_mouth_of_a_few_pixels_in_a_large_figure_is_no_copy():
+    """Fewer pixels change than recompression may change; but what recompression does it does everywhere."""
+    for index in range(2):
+        pixels = np.tile(World(seed=2, sizes=((192, 192),)).drawing(index).pixels, (4, 3, 1))
+        changed = pixels.copy()
+        changed[288:291, 292:300] = 255 - changed[288:291, 292:300]
+        found = likeness(view(pixels), view(changed))
+        assert (found.kind, found.relation) == (VARIANT, "expression") and found.largest <= 16, (index, found)
+        assert likeness(view(pixels), view(jpeg(pixels, 75))).kind == DUPLICATE

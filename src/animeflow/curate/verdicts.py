@@ -6,6 +6,7 @@ A verdict belongs to two fingerprints, not to two files or places: it holds as l
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -22,6 +23,7 @@ from ..core.errors import DataError
 from ..core.files import atomic_path
 from ..image import alignment, likeness
 from ..image.decode import decode
+from ..image.fingerprint import Fingerprint, looks_mirrored
 from ..image.likeness import Likeness
 from ..image.picture import BadPicture, Limits
 
@@ -37,7 +39,8 @@ SCHEMA = pa.schema(
     ]
 )
 CHUNK = 16  # pairs a worker takes at a time
-KEPT_EVERY = 2048  # verdicts between two writings of the file
+KEPT_EVERY = 2048  # verdicts between two writings of the file, at least
+SHARE = 20  # a writing takes all of it: the next one waits this many times as long as the last one took
 READY = 192 * 2**20  # bytes of pictures that a worker keeps ready: its pairs meet the same ones again and again
 
 Pair = tuple[int, int]  # uids, the smaller first
@@ -72,6 +75,7 @@ class Verdicts:
         self.limits = limits or Limits()
         self.looked = 0
         self._version = f"{likeness.VERSION}:{alignment.SIDE}"
+        self._waits_until = 0.0
         self._known: dict[bytes, Likeness] = self._read()
         self._pool: Executor | None = None
 
@@ -96,17 +100,21 @@ class Verdicts:
             self.looked += 1
             if advance is not None:
                 advance(1)
-            if done % KEPT_EVERY == 0:
+            if done % KEPT_EVERY == 0 and time.monotonic() >= self._waits_until:
+                began = time.monotonic()
                 self._write()
+                self._waits_until = time.monotonic() + SHARE * (time.monotonic() - began)
         return {pair: self._known[self._key(pair)] for pair in pairs}
 
     def _key(self, pair: Pair) -> bytes:
         return key_of(self.prints[pair[0]], self.prints[pair[1]])
 
+    def _mirrored(self, a: int, b: int) -> bool:
+        return looks_mirrored(Fingerprint.unpack(self.prints[a]), Fingerprint.unpack(self.prints[b]))
+
     def _found(self, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Likeness]]:
-        chunks = [
-            [(self.files[a], self.files[b]) for a, b in pairs[at : at + CHUNK]] for at in range(0, len(pairs), CHUNK)
-        ]
+        looks = [(self.files[a], self.files[b], self._mirrored(a, b)) for a, b in pairs]
+        chunks = [looks[at : at + CHUNK] for at in range(0, len(looks), CHUNK)]
         work = partial(_look, limits=self.limits)
         if self.workers > 1 and len(chunks) > 1:
             if self._pool is None:
@@ -170,13 +178,14 @@ def _size(view: alignment.View | None) -> int:
 _views = _Views()
 
 
-def _look(pairs: Sequence[tuple[str, str]], *, limits: Limits) -> list[Likeness]:
+def _look(pairs: Sequence[tuple[str, str, bool]], *, limits: Limits) -> list[Likeness]:
+    """Of (file, file, whether to look in the mirror too)."""
     alignment.one_thread()  # many workers share the cores
     found = []
-    for first, second in pairs:
+    for first, second, mirrored in pairs:
         a, b = _views.get(first, limits), _views.get(second, limits)
         if a is None or b is None:
             found.append(Likeness(likeness.UNRELATED, "unreadable"))
         else:
-            found.append(likeness.likeness(a, b))
+            found.append((likeness.in_mirror if mirrored else likeness.likeness)(a, b))
     return found

@@ -44,6 +44,13 @@ class View:
         """(width, height)"""
         return self.pixels.shape[1], self.pixels.shape[0]
 
+    def mirrored(self) -> View:
+        left, top, right, bottom = self.box
+        wide = self.size[0]
+        pixels = np.ascontiguousarray(self.pixels[:, ::-1])
+        alpha = None if self.alpha is None else np.ascontiguousarray(self.alpha[:, ::-1])
+        return View(pixels, alpha, (wide - right, top, wide - left, bottom), self.source)
+
     def features(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Places `[N, 2]` and descriptors `[N, 128]`, made once."""
         if not self._features:

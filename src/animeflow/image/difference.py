@@ -20,6 +20,12 @@ SEEN = 26  # levels that a smoothed pixel must differ by to count; recompression
 COLOUR = 1.3  # a level of colour beside one of light
 TEXTURE = 7.0  # standard deviation of a block that has something to compare
 ALIKE = 0.75  # correlation of two blocks that show the same lines
+MANY = 256  # blocks with lines that it takes to know how unsteady they are
+FEW_ODD = 4  # blocks overlap, so that every spot lies in four
+STEADY = 0.005  # the twentieth part that is least alike is apart by this at least
+
+WINDOW = (2 * BLOCK, 2 * BLOCK)
+STEP = (slice(BLOCK // 2, None, BLOCK),) * 2
 
 Mask = NDArray[np.bool_]
 Field = NDArray[np.float32]
@@ -113,6 +119,8 @@ class Difference:
         same: share of the blocks (with content) where no pixel differs visibly, of all.
         changed: share of the area that differs visibly.
         largest: pixels of the largest connected spot that differs visibly.
+        odd: how many times farther from the other picture the least alike blocks are than its unsteadiest ones are as a rule. What
+            recompression and resampling take they take everywhere; a changed mouth of a whole figure is a few pixels, but odd ones.
         level: mean difference in levels.
         blocks: how many blocks with lines there were.
         area: pixels that were compared.
@@ -123,6 +131,7 @@ class Difference:
     same: float
     changed: float
     largest: int
+    odd: float
     level: float
     blocks: int
     area: int
@@ -136,14 +145,16 @@ def difference(a: NDArray[np.uint8], b: NDArray[np.uint8], area: Mask) -> Differ
     seen = off > SEEN
     pixels = max(1, int(area.sum()))
     largest, spot = _largest(seen, area)
-    lines, alike = _lines(a, b, area)
+    lines, match = _lines(a, b, area)
+    whole = cv2.blur(area.astype(np.float32), WINDOW)[STEP] > 0.99  # beside a figure lies a background
     filled = _pooled(area.astype(np.float32)) > 0.5
     quiet = _pooled(seen.astype(np.float32)) < 0.04
     return Difference(
-        alike=float((alike & lines).sum() / max(1, lines.sum())),
+        alike=float(((match > ALIKE) & lines).sum() / max(1, lines.sum())),
         same=float((quiet & filled).sum() / max(1, filled.sum())),
         changed=float(seen.sum() / pixels),
         largest=largest,
+        odd=_odd(match[lines & whole]),
         level=float(off.sum() / pixels),
         blocks=int(lines.sum()),
         area=pixels,
@@ -155,8 +166,8 @@ def lines(over: Overlay) -> tuple[float, int]:
     """Share of the blocks with lines that show the same ones, where both have content, and how many blocks have lines. Much cheaper
     than the whole difference."""
     area = over.frame & over.ink_a & over.ink_b
-    lined, alike = _lines(over.a, over.b, area)
-    return float((alike & lined).sum() / max(1, lined.sum())), int(lined.sum())
+    lined, match = _lines(over.a, over.b, area)
+    return float(((match > ALIKE) & lined).sum() / max(1, lined.sum())), int(lined.sum())
 
 
 def _pooled(values: Field) -> Field:
@@ -219,26 +230,32 @@ def _largest(seen: Mask, area: Mask) -> tuple[int, tuple[float, float]]:
     return int(stats[k, cv2.CC_STAT_AREA]), (round(float(x), 3), round(float(y), 3))
 
 
-def _lines(a: NDArray[np.uint8], b: NDArray[np.uint8], area: Mask) -> tuple[Mask, Mask]:
-    """Blocks (of 16, every 8 pixels) with lines in either, and where the lines are the same: the correlation of light, best of
+def _odd(match_N: Field) -> float:
+    """See `Difference.odd`; 0 where there are too few blocks to know what is a rule."""
+    if len(match_N) < MANY:
+        return 0.0
+    apart = np.sort(1 - match_N)[::-1]
+    return float(apart[FEW_ODD - 1] / max(float(apart[len(apart) // 20]), STEADY))
+
+
+def _lines(a: NDArray[np.uint8], b: NDArray[np.uint8], area: Mask) -> tuple[Mask, Field]:
+    """Blocks (of 16, every 8 pixels) with lines in either, and how much the lines are the same: the correlation of light, best of
     small moves."""
     grey_a, grey_b = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY).astype(np.float32) for p in (a, b))
-    window = (2 * BLOCK, 2 * BLOCK)
-    step = (slice(BLOCK // 2, None, BLOCK),) * 2
-    mean_a, var_a = _moments(grey_a, window)
-    mean_b, var_b = (_framed(f) for f in _moments(grey_b, window))
+    mean_a, var_a = _moments(grey_a)
+    mean_b, var_b = (_framed(f) for f in _moments(grey_b))
     framed = _framed(grey_b)
-    best = np.full(mean_a[step].shape, -1, np.float32)
+    best = np.full(mean_a[STEP].shape, -1, np.float32)
     for dx, dy in _moves():
-        cross = cv2.blur(grey_a * _moved(framed, dx, dy), window)[step] - mean_a[step] * _moved(mean_b, dx, dy)[step]
-        best = np.maximum(best, cross / np.sqrt(var_a[step] * _moved(var_b, dx, dy)[step] + 4.0))
-    inside = cv2.blur(area.astype(np.float32), window)[step] > 0.6
-    most = np.maximum(var_a, _moved(var_b, 0, 0))[step]
+        cross = cv2.blur(grey_a * _moved(framed, dx, dy), WINDOW)[STEP] - mean_a[STEP] * _moved(mean_b, dx, dy)[STEP]
+        best = np.maximum(best, cross / np.sqrt(var_a[STEP] * _moved(var_b, dx, dy)[STEP] + 4.0))
+    inside = cv2.blur(area.astype(np.float32), WINDOW)[STEP] > 0.6
+    most = np.maximum(var_a, _moved(var_b, 0, 0))[STEP]
     lines = (np.sqrt(most) > TEXTURE) & inside
-    return np.asarray(lines), np.asarray(best > ALIKE)
+    return np.asarray(lines), best
 
 
-def _moments(grey: Field, window: tuple[int, int]) -> tuple[Field, Field]:
+def _moments(grey: Field) -> tuple[Field, Field]:
     """Mean and variance around every pixel."""
-    mean = cv2.blur(grey, window)
-    return mean, np.maximum(cv2.blur(grey * grey, window) - mean**2, 0)
+    mean = cv2.blur(grey, WINDOW)
+    return mean, np.maximum(cv2.blur(grey * grey, WINDOW) - mean**2, 0)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .landmarks import LANDMARK, Landmarks, landmarks
-from .perceptual import content_box, phash, shrunk
+from .landmarks import LANDMARK, Landmarks, landmarks, mirrored, shared
+from .perceptual import content_box, odd_columns, phash, shrunk
 from .picture import Picture
 
 VERSION = 2
@@ -19,6 +19,11 @@ VERSION = 2
 
 SIDE = 256
 """Longer side of the copy that everything but the pixel hash is read from."""
+
+NEAR = 6
+"""Bits of 64 by which two perceptual hashes of one drawing may differ."""
+
+SPOTS = 5  # landmarks that must agree before a picture is worth a look in a mirror
 
 _HEAD = struct.Struct("<B16sIIBQQB")
 
@@ -87,6 +92,20 @@ def fingerprint(picture: Picture) -> Fingerprint:
         content=phash(np.ascontiguousarray(grey[top:bottom, left:right])),
         landmarks=landmarks(grey),
     )
+
+
+def looks_mirrored(a: Fingerprint, b: Fingerprint) -> bool:
+    """Whether b is more like the mirrored a than like a: then a look in the mirror is worth its time. A drawing that is its own
+    mirror image is not: what it has in common with a version it has most of as it stands."""
+    turned = mirrored(b.landmarks)
+    spots = shared(a.landmarks, turned)
+    if spots >= SPOTS:
+        return spots > shared(a.landmarks, b.landmarks)
+    odd = odd_columns()
+    plain, across = (
+        min((a.whole ^ b.whole ^ m).bit_count(), (a.content ^ b.content ^ m).bit_count()) for m in (0, odd)
+    )
+    return across <= NEAR and across < plain
 
 
 def _pixel_hash(picture: Picture) -> bytes:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .perceptual import Grey, zigzag
+from .perceptual import Grey, odd_columns, zigzag
 
 COUNT = 96
 PATCH = 16  # pixels a side of what a code is made of
@@ -38,6 +38,14 @@ def landmarks(grey: Grey) -> Landmarks:
     found["size"] = np.round(places[:, 2] * SIZE_STEPS).clip(1, 255)
     found["code"] = _codes(grey, places)
     return found
+
+
+def mirrored(spots: Landmarks) -> Landmarks:
+    """Those of the mirrored picture, but for a shift: a code's signs of odd columns turn, and places run from the other side."""
+    turned = spots.copy()
+    turned["code"] ^= np.uint64(odd_columns())
+    turned["x"] = 255 - turned["x"]
+    return turned
 
 
 def shared(a: Landmarks, b: Landmarks) -> int:

@@ -14,7 +14,7 @@ from .alignment import Placement, View, by_features, placements
 from .difference import BLOCK, Difference, Overlay, difference, lines, overlay
 from .refinement import refined
 
-VERSION = 2
+VERSION = 3
 """Raise it when the same two pictures would get another verdict."""
 
 DUPLICATE, VARIANT, UNRELATED = "duplicate", "variant", "unrelated"
@@ -23,6 +23,7 @@ SURE = 0.85  # of the lines agree, frame on frame
 FEW = 8  # blocks with lines; a picture with fewer is flat
 SPOT = 16  # pixels of the largest spot that recompression and resampling leave
 NOISE = 0.004  # share of the area that they change
+ODD = 6.0  # times that the least alike blocks may be farther off than others are
 WHOLE = 0.95  # of a picture lies inside another: it is a crop of it
 CROP_LEAST = 0.45  # of the larger picture that a crop shows; below, it is a detail and not the picture
 FIGURE_LEAST = 0.45  # the same for a figure without its background
@@ -42,7 +43,7 @@ EXPRESSION = 0.04  # of the area changed at most, else more than a face was
 class Likeness:
     """Attributes:
     kind: duplicate, variant or unrelated.
-    relation: pixels, reencoded, resized, crop, background; expression, outfit, colour, background, reworked; unrelated.
+    relation: pixels, reencoded, resized, crop, background, mirrored; expression, outfit, colour, background, reworked; unrelated.
     score: 0 to 1, how much of both is the same.
     alike, same, changed, largest: see `Difference`. cover: the smaller share of content that lies inside the other's frame.
     spot: where the largest change is, as shares of width and height of what both show.
@@ -82,6 +83,16 @@ def likeness(a: View, b: View) -> Likeness:
     if found.kind != DUPLICATE and (figure := _figure(a, b, placement, over)) is not None:
         return figure
     return found
+
+
+def in_mirror(a: View, b: View) -> Likeness:
+    """The same, where b may be mirrored. What is only alike in the mirror is `mirrored`, whatever else was done to it."""
+    plain = likeness(a, b)
+    if plain.kind == DUPLICATE:
+        return plain
+    turned = likeness(a, b.mirrored())
+    better = turned.kind == DUPLICATE or (turned.kind == VARIANT and plain.kind == UNRELATED)
+    return replace(turned, relation="mirrored") if better else plain
 
 
 def _best(a: View, b: View) -> tuple[Placement, Overlay] | None:
@@ -133,7 +144,7 @@ def _judged(a: View, b: View, placement: Placement, over: Overlay, d: Difference
             *(d.largest, round(less, 4), d.spot, placement.how, round(placement.scale_x, 5), placement.support),
         )
 
-    clean = d.largest <= _spot(a, b) and d.changed <= NOISE
+    clean = d.largest <= _spot(a, b) and d.changed <= NOISE and d.odd <= ODD
     if d.blocks < FEW:  # hardly a line: only the same flat picture is the same
         flat = clean and d.level < 3 and less > WHOLE and placement.how == "frame"
         return verdict(*((DUPLICATE, _size(a, b)) if flat else (UNRELATED, UNRELATED)))
@@ -166,7 +177,7 @@ def _figure(a: View, b: View, placement: Placement, over: Overlay) -> Likeness |
         d = difference(over.a, over.b, core)
         if d.blocks < 16 or d.alike < FIGURE_LINES:
             continue
-        clean = d.largest <= _spot(a, b) and d.changed <= NOISE
+        clean = d.largest <= _spot(a, b) and d.changed <= NOISE and d.odd <= ODD
         if not clean and d.changed > LOCAL:
             continue
         return Likeness(

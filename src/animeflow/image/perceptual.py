@@ -51,6 +51,14 @@ def phash(grey: Grey) -> int:
     return int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")
 
 
+@lru_cache(maxsize=1)
+def odd_columns() -> int:
+    """The bits of `zigzag(64)` whose frequency across is odd: a mirrored picture has these cosines with the other sign, as
+    cos(pi v (2 (n - 1 - x) + 1) / 2n) = (-1)^v cos(pi v (2 x + 1) / 2n)."""
+    _, columns = zigzag(64)
+    return int.from_bytes(np.packbits(columns % 2 == 1).tobytes(), "big")
+
+
 @lru_cache(maxsize=8)
 def zigzag(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows and columns of the first `count` frequencies after the mean, lowest first."""
