@@ -112,6 +112,18 @@ def test_labels_and_title_take_room_and_leave_ink():
     assert np.array_equal(small[16:80:4, 16:80:4], picture(1, 16, 16))  # enlarged by whole pixels
 
 
+def test_a_name_stands_below_its_picture():
+    rows = [[picture(1)], [picture(2), picture(3)]]
+    plain = contact_sheet(rows, cell=64)
+    named = contact_sheet(rows, cell=64, cell_labels=[["a.png"], ["b.png", "c.png resized"]])
+    assert named.shape[0] > plain.shape[0] and named.shape[1] == plain.shape[1]
+    tall = named.shape[0] - plain.shape[0]
+    below = named[16 + 64 : 16 + 64 + tall // 2]
+    assert (below[:, 16:80] < 100).any() and not (below[:, 88:152] < 100).any()
+    with pytest.raises(ConfigError, match="cell labels"):
+        contact_sheet(rows, cell=64, cell_labels=[["a.png"], ["b.png"]])
+
+
 def test_labels_that_do_not_fit_the_pictures_are_an_error():
     with pytest.raises(ConfigError, match="2 row labels for 1 row"):
         contact_sheet([[picture()]], row_labels=["a", "b"])

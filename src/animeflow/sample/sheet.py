@@ -21,6 +21,7 @@ def contact_sheet(
     *,
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
+    cell_labels: Sequence[Sequence[str]] = (),
     title: str = "",
     cell: int = 192,
     font: str | Path | None = None,
@@ -31,6 +32,7 @@ def contact_sheet(
         rows: uint8 RGB `[H, W, 3]` of any sizes, fitted into square cells; None leaves a cell empty. Rows may differ in length.
         row_labels: written left of each row, wrapped; prompts.
         column_labels: written above each column; seeds, or images seen.
+        cell_labels: written below each picture, two lines at most; names. As many as the pictures of their row.
         cell: side of a cell in pixels.
         font: a font file, for labels in scripts that Pillow's own font lacks (Japanese, Chinese, ...).
 
@@ -41,11 +43,13 @@ def contact_sheet(
         raise ConfigError("no pictures for a contact sheet", where="sample", do="give at least one prompt and one seed")
     _same_count("row", row_labels, len(rows))
     _same_count("column", column_labels, columns)
+    _same_count("cell", [label for row in cell_labels for label in row], sum(map(len, rows)))
     small, large = _font(font, 13), _font(font, 18)
     left = MARGIN + (int(cell * 1.1) + GAP if row_labels else 0)
     top = MARGIN + (30 if title else 0) + (22 if column_labels else 0)
+    tall = cell + (2 * LINE if cell_labels else 0) + GAP
     width = left + columns * (cell + GAP) - GAP + MARGIN
-    height = top + len(rows) * (cell + GAP) - GAP + MARGIN
+    height = top + len(rows) * tall - GAP + MARGIN
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
@@ -53,7 +57,7 @@ def contact_sheet(
     for j, label in enumerate(column_labels):
         draw.text((left + j * (cell + GAP) + cell // 2, top - 20), label, FAINT, small, anchor="ma")
     for i, row in enumerate(rows):
-        y = top + i * (cell + GAP)
+        y = top + i * tall
         if row_labels:
             _paragraph(draw, (MARGIN, y), row_labels[i], small, width=left - MARGIN - GAP, height=cell)
         for j, pixels in enumerate(row):
@@ -61,6 +65,9 @@ def contact_sheet(
                 picture = _fitted(pixels, cell)
                 x = left + j * (cell + GAP)
                 sheet.paste(picture, (x + (cell - picture.width) // 2, y + (cell - picture.height) // 2))
+            if cell_labels:
+                at = left + j * (cell + GAP), y + cell + 2
+                _paragraph(draw, at, cell_labels[i][j], small, width=cell, height=2 * LINE)
     return np.asarray(sheet)
 
 

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 SHOWN = 40  # groups of a sheet
 ACROSS = 8  # pictures of a group on a sheet
+NAMED = 22  # letters of a file's name there
 
 
 def run(overrides: Sequence[str], *, dry_run: bool = False, sheet: str | None = None) -> None:
@@ -84,7 +85,7 @@ def _tell(members: Sequence[Any], pictures: int) -> None:
 
 
 def _draw(file: Path, members: Sequence[Any], files: dict[int, str], limits: Any) -> None:
-    """A row for each group, the best picture first."""
+    """A row for each group, the best picture first; below each its file and what it is to the best."""
     from ...catalogue.reading import read_file
     from ...core.files import write_bytes
     from ...image.decode import decode
@@ -98,11 +99,17 @@ def _draw(file: Path, members: Sequence[Any], files: dict[int, str], limits: Any
     if not rows:
         log.info("no groups, so no sheet")
         return
-    pictures, labels = [], []
-    for (kind, group), mine in list(rows.items())[:SHOWN]:
-        mine = sorted(mine, key=lambda member: (member.uid != group, member.relation, member.uid))[:ACROSS]
+    pictures, labels, names = [], [], []
+    for (kind, group), whole in list(rows.items())[:SHOWN]:
+        mine = sorted(whole, key=lambda member: (member.uid != group, member.relation, member.uid))[:ACROSS]
         pictures.append([shrunk(decode(read_file(files[m.uid]), limits=limits).pixels, 320) for m in mine])
-        labels.append(f"{kind}: {Path(files[group]).name}. " + ", ".join(m.relation for m in mine[1:]))
-    pixels = contact_sheet(pictures, row_labels=labels, title="Groups, the best first", cell=160)
+        names.append([f"{_shortened(Path(files[m.uid]).name)} {m.relation}" for m in mine])
+        labels.append(f"{kind}, {len(whole)} files" + (f", {len(mine)} shown" if len(whole) > len(mine) else ""))
+    pixels = contact_sheet(pictures, row_labels=labels, cell_labels=names, title="Groups, the best first", cell=160)
     write_bytes(file, encode_png(pixels))
     log.info("drawn: %s%s", file, f" (the first {SHOWN} groups)" if len(rows) > SHOWN else "")
+
+
+def _shortened(name: str) -> str:
+    """A file's name that fits below its picture: its beginning, and its end, where numbers and the format are."""
+    return name if len(name) <= NAMED else f"{name[: NAMED // 2 - 1]}…{name[-(NAMED // 2) :]}"
