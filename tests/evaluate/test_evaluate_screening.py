@@ -34,6 +34,8 @@ def one(kind: str, fate: Fate | None, original: Fate | None = None) -> Screening
         ("jpeg", Fate(False, "copies", duplicate=1), Fate(False, "copies", duplicate=1), False),  # the drawing is lost
         ("jpeg", Fate(False, "copies", duplicate=2), Fate(True, "rest", duplicate=1), False),  # for another's sake
         ("crop", OUT, IN, False),
+        ("mirrored", Fate(False, "copies", duplicate=1), Fate(True, "rest", duplicate=1), True),
+        ("mirrored", IN, IN, False),
         ("variant", Fate(True, "rest", variant=1), Fate(True, "rest", variant=1), True),
         ("variant", Fate(False, "copies", variant=1), Fate(True, "rest", variant=1), False),  # an expression is lost
         ("variant", IN, IN, False),  # nobody knows that they belong together

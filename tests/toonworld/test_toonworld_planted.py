@@ -10,7 +10,7 @@ import pytest
 
 from animeflow.core.errors import DataError
 from animeflow.toonworld.dataset import World, write_dataset
-from animeflow.toonworld.planted import COPIES, FOLDER, KINDS, NAME, plant, read_planted
+from animeflow.toonworld.planted import ALONE, FOLDER, KINDS, NAME, plant, read_planted
 
 WORLD = World(seed=5, sizes=((96, 96), (112, 96)))
 EACH, COUNT = 3, 24
@@ -39,7 +39,7 @@ def test_every_kind_is_there_with_its_truth_and_no_original_is_used_twice(folder
     lines = list(read_planted(folder))
     assert [sum(line["planted"]["kind"] == kind for line in lines) for kind in KINDS] == [EACH] * len(KINDS)
     originals = [line["planted"]["of"] for line in lines if line["planted"]["of"]]
-    assert len(set(originals)) == len(originals) == EACH * (len(COPIES) + 1)
+    assert len(set(originals)) == len(originals) == EACH * (len(KINDS) - len(ALONE))
     assert all((folder / name).is_file() for name in originals)
 
 
@@ -50,6 +50,8 @@ def test_copies_have_the_pixels_of_their_original(folder: Path):
         assert file.read_bytes() != original.read_bytes() and np.array_equal(pixels(file), pixels(original))
     for file, original in of_kind(folder, "jpeg"):
         assert 0 < np.abs(pixels(file) - pixels(original)).mean() < 8
+    for file, original in of_kind(folder, "mirrored"):
+        assert np.array_equal(pixels(file), pixels(original)[:, ::-1])
     for kind in ("resize", "crop"):
         for file, original in of_kind(folder, kind):
             assert pixels(file).shape < pixels(original).shape

@@ -16,6 +16,7 @@ OUTCOMES = {
     "jpeg": "one of the two is in",
     "resize": "one of the two is in",
     "crop": "one of the two is in",
+    "mirrored": "one of the two is in",
     "variant": "both are in, and known as versions",
     "generated": "out, by what its file says",
     "watermarked": "out, by a rule that somebody approved",

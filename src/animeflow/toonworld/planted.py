@@ -25,7 +25,8 @@ from animeflow.toonworld.world import Scene, generator
 
 NAME, FOLDER = "planted.jsonl", "planted"
 COPIES = ("copy", "repacked", "jpeg", "resize", "crop")
-KINDS = (*COPIES, "variant", "generated", "watermarked")
+KINDS = (*COPIES, "variant", "generated", "watermarked", "mirrored")
+ALONE = ("generated", "watermarked")  # pictures of their own, made of no other one
 ELSEWHERE = 50_000_000  # indices of scenes that no folder of a sane size has drawn
 
 
@@ -35,8 +36,8 @@ class Plant:
 
     Attributes:
         file: name inside the folder.
-        kind: copy (same bytes), repacked (same pixels), jpeg, resize, crop; variant (the same drawing with another face);
-            generated (with the text that a generator leaves); watermarked (a word tiled over it).
+        kind: copy (same bytes), repacked (same pixels), jpeg, resize, crop, mirrored; variant (the same drawing with another
+            face); generated (with the text that a generator leaves); watermarked (a word tiled over it).
         of: the file of which it is a copy or version, None for a picture of its own.
     """
 
@@ -62,19 +63,19 @@ def plant(folder: str | Path, world: World, *, count: int, each: int) -> list[Pl
     Raises:
         DataError: the folder has fewer pictures than are to be copied.
     """
-    folder, versions = Path(folder), len(COPIES) + 1
-    if each * versions > count:
+    folder, made_of = Path(folder), [kind for kind in KINDS if kind not in ALONE]
+    if each * len(made_of) > count:
         raise DataError(
-            f"{each} pictures of {versions} kinds cannot be copied from {count}",
+            f"{each} pictures of {len(made_of)} kinds cannot be copied from {count}",
             where="toonworld.planted",
             do="plant fewer",
         )
-    originals = generator("planted", world.seed).permutation(count)[: each * versions].tolist()
+    originals = generator("planted", world.seed).permutation(count)[: each * len(made_of)].tolist()
     plants = []
     for number, kind in enumerate(KINDS):
         for k in range(each):
-            own = number >= versions
-            index = ELSEWHERE + number * each + k if own else originals[number * each + k]
+            own = kind in ALONE
+            index = ELSEWHERE + number * each + k if own else originals[made_of.index(kind) * each + k]
             made, data = _make(world, index, kind, k)
             _write(folder / made.file, data)
             plants.append(made)
@@ -114,6 +115,8 @@ def _make(world: World, index: int, kind: str, k: int) -> tuple[Plant, bytes]:
         data = _jpeg(pixels, quality=(90, 80, 70)[k % 3])
     elif kind in ("resize", "crop"):
         data = encode_png(variants.near_duplicate(pixels, kind, strength=strength))
+    elif kind == "mirrored":
+        data = encode_png(pixels[:, ::-1].copy())
     elif kind == "variant":
         faces = [face for face in ATTRIBUTES["expression"] if face != scene.figures[0].expression]
         scene = scene.replace("expression", faces[k % len(faces)])
@@ -123,8 +126,7 @@ def _make(world: World, index: int, kind: str, k: int) -> tuple[Plant, bytes]:
         data = variants.embed_text(encode_png(made), text)
     else:
         data = encode_png(variants.watermarked(pixels, "(c)", opacity=0.5))
-    plain = kind in ("generated", "watermarked")
-    return Plant(f"{FOLDER}/{kind}_{k:03d}.{suffix}", kind, None if plain else source, scene), data
+    return Plant(f"{FOLDER}/{kind}_{k:03d}.{suffix}", kind, None if kind in ALONE else source, scene), data
 
 
 def _jpeg(pixels: Pixels, *, quality: int) -> bytes:
