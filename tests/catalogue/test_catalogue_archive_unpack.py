@@ -188,12 +188,10 @@ def test_a_source_tells_of_what_is_missing_and_of_what_nobody_named(tmp_path):
     (folder / "new.png").write_bytes(png(4))
     (folder / "2.txt").write_text("1girl, smile")
     (folder / "3.png.caption").write_text("A girl smiles at the sea.")
-    candidates = {candidate.path.name: candidate for candidate in UnpackedSource(tmp_path / "into", licence="mine")}
+    candidates = {candidate.path.name: candidate for candidate in UnpackedSource(tmp_path / "into")}
     reasons = {name: candidate.reason for name, candidate in candidates.items()}
     assert reasons == {"1.png": "missing_picture", "2.png": None, "3.png": None, "new.png": "missing_metadata"}
-    assert (
-        candidates["2.png"].facts.tags["general"] == ["1girl", "smile"] and candidates["2.png"].facts.licence == "mine"
-    )
+    assert candidates["2.png"].facts.tags["general"] == ["1girl", "smile"]
     assert candidates["3.png"].facts.captions == {"en": "A girl smiles at the sea."}
     with (tmp_path / "into" / "unpacked.jsonl").open("a") as file:
         file.write('{"file": "../../etc/passwd"}\n')

@@ -7,14 +7,12 @@ Colours are CSS classes, so one drawing serves a light and a dark page. Every ma
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .html import Markup, element
 from .numerals import axis, percent, plain
 from .svg import Point, Scale, drawing, limits, line, log_ticks, nice_step, path, spread, text, ticks
-
-Wording = Callable[[float], str]
 
 
 @dataclass(frozen=True)

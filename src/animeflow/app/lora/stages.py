@@ -22,7 +22,6 @@ from .choose import Chosen
 from .words import line
 
 log = logging.getLogger(__name__)
-STOPPED = 75  # what `train` returns after a signal with all saved
 WORDS = "lora.words"
 
 Progress = Callable[[str], None]

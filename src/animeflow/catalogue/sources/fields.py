@@ -118,8 +118,3 @@ def signs_in(tags: Collection[str], record: Mapping[str, Any], site: str | None 
     if "ai_assisted" in names:
         found.append(Sign("declared", "ai_assisted", "tag", "ai-assisted"))
     return tuple(found)
-
-
-def origin_of(tags: Collection[str], record: Mapping[str, Any], site: str | None = None) -> str:
-    """`ai` or `ai_assisted` where the record says so, else `unknown`."""
-    return next((sign.says for sign in signs_in(tags, record, site)), "unknown")

@@ -27,15 +27,14 @@ class UnpackedSource:
     Args:
         root: the folder that `unpack` wrote.
         name: how its posts are marked.
-        licence: of those whose archive was unpacked without a word on it.
         language: of sentences. rating, origin: of all of them.
     """
 
     def __init__(
-        self, root: Path, *, name: str = "unpacked", licence: str | None = None, language: str = "en",
+        self, root: Path, *, name: str = "unpacked", language: str = "en",
         rating: str = "unknown", origin: str = "unknown",
     ) -> None:  # fmt: skip
-        self.root, self.name, self.licence = Path(root), name, licence
+        self.root, self.name = Path(root), name
         self.language = known_language(language, where="catalogue.source.language")
         self.rating, self.origin = rating, origin
         if not (self.root / ROWS).is_file():
@@ -61,7 +60,7 @@ class UnpackedSource:
     def _candidate(self, file: Path, row: dict[str, Any]) -> Candidate:
         facts = Facts(
             rating=self.rating, origin=self.origin, source_id=plain(row["file"]), parent=plain(row.get("version_of")),
-            licence=plain(row.get("licence")) or self.licence,
+            licence=plain(row.get("licence")),
         )  # fmt: skip
         for suffix in SIDECARS:
             for text in (file.with_suffix(suffix), file.with_name(file.name + suffix)):
