@@ -194,6 +194,14 @@ def test_blocklist_looks_at_sentences_and_can_only_grow(tmp_path, pictures):
     assert report.rejected["blocked"] == 3
 
 
+def test_a_child_beside_a_sexual_rating_is_refused(tmp_path, pictures):
+    (pictures / "1.txt").write_text("child, rating:explicit")
+    (pictures / "2.txt").write_text("child, rating:general")
+    report = take(Catalogue(tmp_path / "catalogue"), pictures)
+    before = take(Catalogue(tmp_path / "other"), pictures, blocklist=Blocklist(["hat"]))
+    assert (report.rejected["blocked"], before.rejected["blocked"]) == (2, 0)  # one of the pictures is blocked anyway
+
+
 def test_two_sources_share_a_catalogue(tmp_path, pictures):
     other = tmp_path / "other"
     other.mkdir()

@@ -155,6 +155,14 @@ def test_forbidden_words_go_with_their_emphasis_and_are_only_counted(sample) -> 
     assert "forbidden parts, taken out: 4" in reading.lines()
 
 
+@pytest.mark.parametrize(
+    "part", ["cute loli", "可爱的萝莉", "ロリ少女", "милая лоли", "(blonde loli:1.2)", r"loli \\(x\\)", "[loli]"]
+)
+def test_a_part_that_holds_a_forbidden_word_goes_whole(sample, part) -> None:
+    reading = normalise(f"猫耳, {part}, 笑顔", sample)
+    assert reading.text == "cat ears, smile" and reading.counts["blocked"] == 1
+
+
 def test_a_language_that_is_none_is_told(sample) -> None:
     with pytest.raises(ConfigError, match="not the code of a language"):
         normalise("猫耳", sample, language="Japanese, please")

@@ -158,6 +158,53 @@ def test_sentences_are_read_word_by_word():
     assert not blocks("A girl eats a lollipop in gothic lolita fashion.") and not blocks("カロリーが高い")
 
 
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "cute loli", "blonde_loli", "2lolis", "(loli:1.2)", "loli!", "lo\u200bli", "lolicón", "brown-haired shota",
+        "小萝莉", "巨乳蘿莉", "合法ロリ", "ロリ巨乳", "ケモショタ", "귀여운 로리", "лоли", "милый_шота", "pedófilo",
+        "child porn",
+    ],
+)  # fmt: skip
+def test_a_forbidden_word_forbids_the_tag_that_it_stands_in(tag):
+    assert Blocklist.default().blocked(["1girl", tag]) == {tag} and Blocklist.default().blocks_text(tag)
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "loly_aivirrne", "loli-kami requiem", "shukusei!!_loli-kami_requiem", "akashio_(loli_ace)", "aizawa shota",
+        "甘ロリ", "和风萝莉", "ロリータ", "ゴスロリ", "カロリー", "リオ・ロリンズ", "ペドロ", "ぽろり", "金田正太郎",
+        "幼女戦記", "칼로리", "로리타", "child", "childhood_friend", "кот", "screenshot", "mother_and_child", "kindergarten",
+    ],
+)  # fmt: skip
+def test_a_word_that_only_looks_like_one_stays(tag):
+    assert not Blocklist.default().blocked([tag]) and not Blocklist.default().blocks_text(tag)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "可爱的萝莉在公园里玩", "正太和姐姐", "これはロリの子です", "ろりの子", "귀여운 로리가 웃는다",
+        "милая лоли стоит", "una loli con gato", "explicit child porn",
+        "A naked child on a beach.", "Little girls, sexualised.",
+    ],
+)  # fmt: skip
+def test_sentences_of_every_script_are_read(sentence):
+    assert Blocklist.default().blocks_text(sentence)
+    assert not Blocklist(["hat"]).blocks_text(sentence)  # a list of somebody's own has the words that it was given
+
+
+def test_a_child_is_never_in_a_sexual_picture():
+    post = Blocklist.default().blocks_post
+    for age in ("child", "young", "Toddler", "子供", "niña"):
+        assert not post([age, "1girl"]) and not post([age], rating="general") and not post([age], rating="sensitive")
+        assert post([age], rating="explicit") and post([age], rating="questionable")
+        assert post([age, "completely nude"])  # where nobody rated it
+    assert not post(["1girl", "nude"], rating="explicit") and not post(["young_link"], rating="explicit")
+    assert post([], ["a loli"]) and not post(["sky"], ["A child eats an apple."], rating="general")
+
+
 def test_the_vocabulary_of_a_real_booru(test_data):
     with open(test_data / "tags" / "danbooru_top30k.csv", newline="") as file:
         rows = list(csv.reader(file))

@@ -103,6 +103,7 @@ def ingest(
     catalogue.config |= {"val_share": val_share, "limits": dataclasses.asdict(limits)}
     engine = engine or Engine(workers=os.cpu_count() or 1 if workers is None else workers)
     with contextlib.ExitStack() as stack:
+        stack.callback(run.seen.close)
         pool = None if engine.in_process else stack.enter_context(Pool(engine))
         advance = stack.enter_context(progress(f"catalogue {source.name}", _length(source, catalogue)))
         itself = catalogue.folder  # a catalogue kept among the pictures does not list itself
@@ -113,7 +114,6 @@ def ingest(
             run.save_sometimes()
         run.settle()
         run.save(final=True)
-        run.seen.close()
     run.report.seconds = time.monotonic() - started
     return run.report
 
@@ -197,7 +197,7 @@ class _Run:
         if path != _storable(path):
             return "bad_name"
         tags = [*facts.surfaces, *(tag for names in facts.tags.values() for tag in names)]
-        if self.blocklist.blocked(tags) or any(map(self.blocklist.blocks_text, facts.captions.values())):
+        if self.blocklist.blocks_post(tags, facts.captions.values(), rating=facts.rating):
             return "blocked"
         return None
 

@@ -19,6 +19,7 @@ from .reading import AMBIGUOUS, BLOCKED, COMPOSED, KEPT, READ, SENTENCE, UNKNOWN
 from .script import base, is_cjk, known_language, languages_of, speaks, without_spaces
 from .tags import to_words
 
+_SIGNS = "(),:"
 LONG_WORDS, LONG_SIGNS = 4, 9  # an unknown part of this length is a piece of a sentence
 PARTICLES = frozenset(("の", "と", "な", "が", "で", "に", "を", "は", "も", "的", "和", "着"))
 LONGEST = 16  # signs of a word there
@@ -183,7 +184,14 @@ class _Reader:
 
 
 def _known(dictionary: Dictionary) -> Callable[[str], bool]:
-    return lambda text: bool(dictionary.resolve(_core(text))) or dictionary.is_blocked(_core(text))
+    """Whether a piece is one word with all its signs. A forbidden word is found inside of others, too: signs around it are not its
+    own."""
+
+    def known(text: str) -> bool:
+        forbidden = not any(sign in text for sign in _SIGNS) and dictionary.is_blocked(_core(text))
+        return forbidden or bool(dictionary.resolve(_core(text)))
+
+    return known
 
 
 def _text(pieces: Sequence[Piece], words: Sequence[str], parts: Sequence[Part], *, separators: bool = True) -> str:

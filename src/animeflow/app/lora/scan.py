@@ -130,9 +130,7 @@ class _Reader:
             other = candidate.reason == "unknown_format" and not is_picture(path)
             return Dropped(path, OTHER if other else candidate.reason, candidate.detail)
         tags = tuple(dict.fromkeys(name for names in facts.tags.values() for name in names))
-        if self.blocklist.blocked([*facts.surfaces, *tags]) or any(
-            map(self.blocklist.blocks_text, facts.captions.values())
-        ):
+        if self.blocklist.blocks_post([*facts.surfaces, *tags], facts.captions.values(), rating=facts.rating):
             return Dropped(path, "blocked")
         try:
             data = path.read_bytes()
