@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from animeflow.annotate.detector import LEAST, WINDOW, Budget, Detector, _window, auc, queue, spread, train_detector
+from animeflow.annotate.detector import LEAST, WINDOW, Budget, Detector, _window, auc, queue, train_detector
 from animeflow.annotate.masks import RECORD, write_masks
+from animeflow.annotate.patches import spread
 from animeflow.core.errors import ConfigError, DataError
 from animeflow.image.encode import encode_png
 from animeflow.image.mask import read_mask

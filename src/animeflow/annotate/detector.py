@@ -21,8 +21,8 @@ from ..core.errors import ConfigError, DataError
 from ..core.files import address, atomic_folder, read_json, sha256_file, write_json
 from ..core.log import progress
 from ..image.picture import Pixels
+from .patches import cut, spread
 
-PATCH = 64  # pixels a side
 WINDOW = 384  # pixels a side that are held in memory of a picture to learn from
 LEAST = 20  # labelled pictures of each kind, below which nothing is learned
 FORMAT = 1
@@ -130,15 +130,7 @@ def train_detector(
     Raises:
         DataError: there are fewer than `LEAST` of a kind.
     """
-    kinds = [sorted(uid for uid, label in labels.items() if label is wanted) for wanted in (False, True)]
-    if min(map(len, kinds)) < LEAST:
-        raise DataError(
-            f"{len(kinds[1])} pictures are known to be machine-made and {len(kinds[0])} not; both have to be {LEAST} at least",
-            where="annotate detector",
-            why="a detector that learned from fewer finds its own habits",
-            do="decide on more pictures (animeflow decide --reject ... --reason ai), or import some whose origin is known",
-        )
-    train, test = zip(*(_divided(uids, budget, seed) for uids in kinds), strict=True)
+    train, test = divided(labels, pictures=budget.pictures, test_share=budget.test_share, seed=seed)
     windows = [[_window(pixels_of(uid), seed, uid) for uid in uids] for uids in train]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(keyed.key("detector", seed) % 2**63)
@@ -171,26 +163,9 @@ def _batches(kinds: list[list[Pixels]], steps: int, seed: int) -> Iterator[Tenso
         patches = []
         for pictures in kinds:
             for number in rng.integers(len(pictures), size=32):
-                patch = _cut(pictures[number], *rng.random(2))
+                patch = cut(pictures[number], *rng.random(2))
                 patches.append(patch[:, ::-1] if rng.random() < 0.5 else patch)
         yield torch.stack([_tensor(patch) for patch in patches])
-
-
-def spread(pixels: Pixels, count: int) -> list[Pixels]:
-    """`count` patches on a grid over the picture, rounded up to a whole square of them."""
-    side = int(np.ceil(np.sqrt(count)))
-    places = np.linspace(0, 1, side) if side > 1 else [0.5]
-    return [_cut(pixels, y, x) for y in places for x in places]
-
-
-def _cut(pixels: Pixels, y: float, x: float) -> Pixels:
-    """A patch at a place in [0, 1]; a picture that is smaller is continued by its mirror."""
-    height, width = pixels.shape[:2]
-    if height < PATCH or width < PATCH:
-        pixels = np.pad(pixels, ((0, max(0, PATCH - height)), (0, max(0, PATCH - width)), (0, 0)), mode="symmetric")
-        height, width = pixels.shape[:2]
-    top, left = int(y * (height - PATCH)), int(x * (width - PATCH))
-    return pixels[top : top + PATCH, left : left + PATCH]
 
 
 def _tensor(patch: Pixels) -> Tensor:
@@ -204,10 +179,29 @@ def _window(pixels: Pixels, seed: int, uid: int) -> Pixels:
     return pixels[top : top + WINDOW, left : left + WINDOW].copy()
 
 
-def _divided(uids: Sequence[int], budget: Budget, seed: int) -> tuple[list[int], list[int]]:
-    order = keyed.permutation(len(uids), seed, "detector split")[: budget.pictures]
-    cut = max(1, round(len(order) * budget.test_share))
-    return [uids[i] for i in order[cut:]], [uids[i] for i in order[:cut]]
+def divided(
+    labels: Mapping[int, bool], *, pictures: int, test_share: float, seed: int
+) -> tuple[list[list[int]], list[list[int]]]:
+    """uids to learn from and to measure with, each of those that are not machine-made and those that are.
+
+    Raises:
+        DataError: there are fewer than `LEAST` of a kind.
+    """
+    kinds = [sorted(uid for uid, label in labels.items() if label is wanted) for wanted in (False, True)]
+    if min(map(len, kinds)) < LEAST:
+        raise DataError(
+            f"{len(kinds[1])} pictures are known to be machine-made and {len(kinds[0])} not; both have to be {LEAST} at least",
+            where="annotate detector",
+            why="a detector that learned from fewer finds its own habits",
+            do="decide on more pictures (animeflow decide --reject ... --reason ai), or import some whose origin is known",
+        )
+    train, test = [], []
+    for uids in kinds:
+        order = keyed.permutation(len(uids), seed, "detector split")[:pictures]
+        cut_at = max(1, round(len(order) * test_share))
+        train.append([uids[i] for i in order[cut_at:]])
+        test.append([uids[i] for i in order[:cut_at]])
+    return train, test
 
 
 def auc(positives: Sequence[float], negatives: Sequence[float]) -> float:

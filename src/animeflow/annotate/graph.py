@@ -47,12 +47,12 @@ class Graph:
             raise ConfigError(f"its input is {shape}, and pictures are [B, 3, H, W] or [B, H, W, 3]", where=str(folder))
         self._first = shape[1] == 3
         sides = [side for side in (shape[2:] if self._first else shape[1:3]) if isinstance(side, int)]
-        self._side = sides[0] if sides else 448
+        self.side = sides[0] if sides else 448
         self._alone = shape[0] == 1  # it takes one picture at a time
         self.wanted = read_wanted(folder, Wanted() if self._first else Wanted(channels="bgr", scale=255.0))
 
     def run(self, pictures: Sequence[Pixels]) -> NDArray[np.float32]:
         """Its first output for pictures of any size."""
-        batch = self.wanted.batch(pictures, self._side, channels_first=self._first)
+        batch = self.wanted.batch(pictures, self.side, channels_first=self._first)
         parts = [batch[i : i + 1] for i in range(len(batch))] if self._alone else [batch]
         return np.concatenate([self._session.run(None, {self._input.name: part})[0] for part in parts])

@@ -42,7 +42,7 @@ class TorchTagger:
         self.labels = read_labels(folder)
         size = getattr(model.config, "image_size", 224)
         self._side = int(size if isinstance(size, int) else size[0])
-        self._wanted = read_wanted(folder, _of_processor(folder))
+        self._wanted = read_wanted(folder, of_processor(folder))
 
     @torch.inference_mode()
     def scores(self, pictures: Sequence[Pixels]) -> NDArray[np.float32]:
@@ -51,7 +51,7 @@ class TorchTagger:
         return self._wanted.scores(logits, self.name)
 
 
-def _of_processor(folder: Path) -> Wanted:
+def of_processor(folder: Path) -> Wanted:
     """What `preprocessor_config.json` says of mean and deviation; the middle grey without one."""
     file = folder / "preprocessor_config.json"
     told = read_json(file) if file.is_file() else {}

@@ -65,7 +65,7 @@ def _tag(config: dict[str, Any], pictures: list[tuple[int, Path]]) -> None:
     from ...annotate.scoring import score_all
 
     node, place = config["annotate"]["tagger"], Workspace.of(config)
-    tagger = open_tagger(Path(node["path"]) if node["path"] else None, node["name"], device=config["train"]["device"])
+    tagger = open_tagger(Path(node["path"]) if node["path"] else None, node["name"], device=_device(config))
     words = [label.word for label in tagger.labels]
 
     def say(batch: Sequence[Any]) -> list[dict[str, float]]:
@@ -84,13 +84,16 @@ def _tag(config: dict[str, Any], pictures: list[tuple[int, Path]]) -> None:
 
 
 def _detect(config: dict[str, Any], pictures: list[tuple[int, Path]]) -> None:
-    from ...annotate.detector import Budget, queue, train_detector
-    from ...annotate.scoring import read_scores, score_all
+    from ...annotate.detector import Budget, train_detector
+    from ...annotate.scoring import score_all
     from ...catalogue.reading import read_file
     from ...image.decode import decode
 
     node, place = dict(config["annotate"]["detector"]), Workspace.of(config)
     by, files = node.pop("queue"), dict(pictures)
+    if (encoder := node.pop("encoder"))["path"]:
+        _detect_on_vectors(config, encoder, pictures, by=by, test_share=node["test_share"])
+        return
     budget = build(Budget, node, where="annotate.detector")
     labels, limits = _labels(config), _limits(config)
     detector, quality = train_detector(
@@ -101,7 +104,42 @@ def _detect(config: dict[str, Any], pictures: list[tuple[int, Path]]) -> None:
     log.info("detector, version %s: area under the curve %.3f on %s", version, quality.auc, told)
     found = score_all(place.catalogue, pictures, detector.say, tool="detector", version=version, limits=limits)
     log.info("%s; its scores order a queue and take nothing out", _account(found))
-    scores = {uid: row["ai"] for uid, row in read_scores(place.catalogue, "detector").items() if uid not in labels}
+    _show_queue(place.catalogue, "detector", files, labels, by=by)
+
+
+def _detect_on_vectors(
+    config: dict[str, Any], settings: dict[str, Any], pictures: list[tuple[int, Path]], *, by: str, test_share: float
+) -> None:
+    """The same with a head on vectors of an encoder, which are kept: another label costs seconds, and decodes nothing."""
+    from ...annotate.embeddings import embed_all, vectors, vectors_of
+    from ...annotate.encoder import open_encoder
+    from ...annotate.head import HeadBudget, train_head, write_scores
+
+    node, place, labels = dict(settings), Workspace.of(config), _labels(config)
+    train, (path, name, pieces, batch) = config["train"], (node.pop(key) for key in ("path", "name", "pieces", "batch"))
+    budget = build(HeadBudget, {**node, "test_share": test_share}, where="annotate.detector.encoder")
+    encoder = open_encoder(Path(path), name, pieces=pieces, device=_device(config), threads=train["threads"] or 1)
+    found = embed_all(place.catalogue, pictures, encoder, batch=batch, limits=_limits(config))
+    log.info("%s, version %s: %s", encoder.name, encoder.version, _account(found))
+    head, quality = train_head(
+        labels, vectors_of(place.catalogue, encoder.name, labels), budget=budget, seed=config["seed"]
+    )
+    tool = f"detector-{encoder.name}"
+    version = head.save(place.set / tool, quality, encoder=encoder.version)
+    told = f"{quality.positives} machine-made and {quality.negatives} other pictures that it did not learn from"
+    log.info("%s, version %s: area under the curve %.3f on %s", tool, version, quality.auc, told)
+    count = write_scores(place.catalogue, vectors(place.catalogue, encoder.name), head, tool=tool, version=version)
+    log.info("%s pictures scored; scores order a queue and take nothing out", f"{count:,}")
+    _show_queue(place.catalogue, tool, dict(pictures), labels, by=by)
+
+
+def _show_queue(folder: Path, tool: str, files: dict[int, Path], labels: dict[int, bool], *, by: str) -> None:
+    """The pictures that a person should look at next: none of those that are labelled, or are no longer in the catalogue."""
+    from ...annotate.detector import queue
+    from ...annotate.scoring import read_scores
+
+    told = read_scores(folder, tool).items()
+    scores = {uid: row["ai"] for uid, row in told if uid not in labels and uid in files}
     for uid in queue(scores, by=by)[:SHOWN]:
         log.info("  look at %s: %.2f", files[uid], scores[uid])
 
@@ -138,6 +176,14 @@ def _mask(config: dict[str, Any], pictures: list[tuple[int, Path]]) -> None:
     log.info(
         "%s: %s masks written, %s pictures had one%s", segmenter.name, f"{found.written:,}", f"{found.there:,}", told
     )
+
+
+def _device(config: dict[str, Any]) -> str:
+    """`train.device`, where `auto` is the GPU if there is one."""
+    import torch
+
+    name = str(config["train"]["device"])
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
 def _limits(config: dict[str, Any]) -> Any:
