@@ -17,7 +17,7 @@ from animeflow.catalogue.candidate import Facts
 from animeflow.catalogue.ingest import ingest
 from animeflow.catalogue.sources.booru import read_post
 from animeflow.catalogue.sources.danbooru import DanbooruSource, booru_api
-from animeflow.catalogue.sources.fields import origin_of, parent_of, signs_in
+from animeflow.catalogue.sources.fields import parent_of, signs_in
 from animeflow.catalogue.sources.folder import FolderSource
 from animeflow.catalogue.sources.gallery_dl import GalleryDlSource
 from animeflow.catalogue.sources.hydrus import HydrusSource
@@ -347,7 +347,8 @@ def test_signs_of_ai_in_a_record_are_words_of_evidence():
     assert words([], {"generation_directives": {"tags": []}}) == ["certain ai field generation_directives"]
     assert words([], {"category": "e6ai"}) == words([], {}, "e6ai") == ["certain ai field e6ai"]
     assert words(["ai-generated_art_(topic)", "ai_dungeon"], {"illust_ai_type": 1, "generation_directives": None}) == []
-    assert origin_of(["ai-assisted", "ai-generated"], {}) == "ai" and origin_of(["ai-assisted"], {}) == "ai_assisted"
+    assert [sign.says for sign in signs_in(["ai-assisted", "ai-generated"], {})] == ["ai", "ai_assisted"]
+    assert [sign.says for sign in signs_in(["ai-assisted"], {})] == ["ai_assisted"]
     facts = read_post({"id": 1, "tags": "solo", "tag_string_meta": "ai-generated", "parent_id": 9}, "danbooru")
     assert (facts.origin, facts.evidence, facts.parent) == ("ai", ("certain ai tag ai-generated",), "9")
 

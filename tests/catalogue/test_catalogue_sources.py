@@ -12,7 +12,7 @@ import pytest
 
 from animeflow.catalogue.sources.booru import read_post
 from animeflow.catalogue.sources.danbooru import DanbooruSource
-from animeflow.catalogue.sources.fields import iso_utc, origin_of
+from animeflow.catalogue.sources.fields import iso_utc, signs_in
 from animeflow.catalogue.sources.folder import FolderSource
 from animeflow.catalogue.sources.gallery_dl import GalleryDlSource, read_sidecar
 from animeflow.catalogue.sources.toonworld import ToonworldSource
@@ -252,11 +252,11 @@ def test_dates():
 
 
 def test_origin_is_what_the_site_says():
-    assert origin_of([], {"illust_ai_type": 2}) == "ai"
-    assert origin_of([], {"illust_ai_type": 1}) == "unknown"  # not marked is not proven
-    assert origin_of([], {"generation_directives": {"prompt": "x"}}) == "ai"
-    assert origin_of(["ai_generated"], {}) == "ai"
-    assert origin_of(["ai-generated_art_(topic)"], {}) == "unknown"
+    assert [sign.says for sign in signs_in([], {"illust_ai_type": 2})] == ["ai"]
+    assert [sign.says for sign in signs_in([], {"illust_ai_type": 1})] == []  # not marked is not proven
+    assert [sign.says for sign in signs_in([], {"generation_directives": {"prompt": "x"}})] == ["ai"]
+    assert [sign.says for sign in signs_in(["ai_generated"], {})] == ["ai"]
+    assert [sign.says for sign in signs_in(["ai-generated_art_(topic)"], {})] == []
 
 
 # toonworld -------------------------------------------------------------------------------------------------------------
