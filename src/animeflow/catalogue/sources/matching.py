@@ -15,12 +15,18 @@ from ..files import Files
 from ..index import Sorted, number_of
 from .booru import md5_of
 from .fields import plain
+from .sites import FAMILIES
 
 PATHS = ("file_path", "file_name", "path", "image_path")
 _MD5 = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 MAX_DIGITS = 20
 _UNSAFE = re.compile(r"[^\w-]")
-_ID = re.compile(r"(?:[a-z][a-z0-9]*[_-])?(\d{1,10})(?=$|[_\- ])")
+# The whole name, an id and what sites and downloaders write behind one (a page, an md5, "sample"), or a known site, an id and
+# anything: `2023_x` is a name and no id.
+_BEHIND = r"_p\d+(?:[_-].*)?|[_\- ](?:\d{1,4}|sample|preview|small|large|full|orig|original|resized|\d+x\d+|\d+px|[0-9a-f]{32}.*)"
+_ID = re.compile(
+    rf"(?:post[_-])?(\d{{1,10}})(?:{_BEHIND})?|(?:{'|'.join(sorted(FAMILIES))})[_\- ](\d{{1,10}})(?:[_\- ].*)?"
+)
 
 
 class Names:
@@ -45,10 +51,10 @@ class Names:
 
 
 def keys_in(stem: str) -> list[str]:
-    """md5s and the id in a file's name: `gelbooru_9000028_<md5>`, `9000028`, `9000028_p0`."""
+    """md5s and the id in a file's name: `gelbooru_9000028_<md5>`, `9000028`, `9000028_p0`; none of `2023_x`."""
     name = stem.lower()
-    found = _ID.match(name)
-    return _MD5.findall(name) + ([f"id {int(found.group(1))}"] if found else [])
+    found = _ID.fullmatch(name)
+    return _MD5.findall(name) + ([f"id {int(found.group(1) or found.group(2))}"] if found else [])
 
 
 def keys_of(record: Mapping[str, Any]) -> list[str]:
