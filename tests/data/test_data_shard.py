@@ -17,6 +17,7 @@ import pytest
 from data_toys import PLAN, draw, make_posts, tree
 from kill_driver import write
 
+from animeflow.catalogue.post import Post
 from animeflow.core import files
 from animeflow.core.errors import ConfigError, DataError
 from animeflow.data.assign import select
@@ -217,6 +218,30 @@ def test_nothing_usable_is_an_error_that_names_the_first_reason(tmp_path: Path):
         write_shards(posts, BucketPlan.explicit(["512x512"]), tmp_path / "out", root=tmp_path / "p")
     with pytest.raises(DataError, match="no picture"):
         write_shards([], PLAN, tmp_path / "out")
+
+
+@pytest.mark.parametrize("fate", ["away", "changed", "all away"])
+def test_a_picture_whose_file_comes_back_comes_into_its_shard(tmp_path: Path, fate: str):
+    posts, out, folder = make_posts(tmp_path / "p", 8), tmp_path / "out", tmp_path / "p"
+    never = tree_of_shards(posts, folder, tmp_path / "never")
+    gone = posts if fate == "all away" else posts[2:3]
+    kept = {post.path: (folder / post.path).read_bytes() for post in gone}
+    for path in kept:
+        (folder / path).write_bytes(b"another") if fate == "changed" else (folder / path).unlink()
+    if fate == "all away":
+        with pytest.raises(DataError, match="missing_file"):
+            write_shards(posts, PLAN, out, root=folder)
+    else:
+        assert write_shards(posts, PLAN, out, root=folder).written == 7
+        assert write_shards(posts, PLAN, out, root=folder).written == 7  # still not there
+    for path, data in kept.items():
+        (folder / path).write_bytes(data)
+    assert tree_of_shards(posts, folder, out) == never
+
+
+def tree_of_shards(posts: list[Post], folder: Path, out: Path) -> dict[str, bytes]:
+    assert write_shards(posts, PLAN, out, root=folder).written == len(posts)
+    return tree(out)
 
 
 # -- broken shards -----------------------------------------------------------------------------------------------------

@@ -29,6 +29,9 @@ from .manifest import Rejection
 VERSION = 1
 """Raise it when the same file and bucket would give other pixels or facts: every shard is then written anew."""
 
+ABOUT_THE_DISK = frozenset({"missing_file", "changed_file"})
+"""Reasons that say nothing of the picture: another time its file may be there."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -90,6 +93,14 @@ def prepare(task: Task) -> Prepared | Rejection:
         task.uid, encode_png(pixels), files.canonical(facts), facts["pixels"],
         mask=encode_mask(mask), mask_hash=mask_hash(mask), mask_from=origin,
     )  # fmt: skip
+
+
+def is_there(task: Task) -> bool:
+    """Whether the file of a picture is the one that the catalogue saw."""
+    try:
+        return hashlib.sha256(read_file(task.path)).hexdigest() == task.sha256
+    except OSError:
+        return False
 
 
 def _mask(task: Task, picture: Picture) -> tuple[Mask | None, str]:

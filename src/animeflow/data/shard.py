@@ -39,7 +39,7 @@ from .manifest import (
     write_index,
 )
 from .masks import account, keyed, masks_beside, wanted
-from .prepare import VERSION, Prepared, Task, in_order, prepare
+from .prepare import ABOUT_THE_DISK, VERSION, Prepared, Task, in_order, is_there, prepare
 from .scales import at_scales
 
 STAGING = ".staging"
@@ -165,7 +165,7 @@ def _build(
     shards: list[Assignment], out: Path, task: Callable[[Assignment, Post], Task], engine: Engine
 ) -> list[dict[str, Any]]:
     """Make every shard whole, in place or in staging. Returns their side indices, in order."""
-    sides = [_finished(shard, out) for shard in shards]
+    sides = [_finished(shard, out, task) for shard in shards]
     todo = [shard for shard, side in zip(shards, sides) if side is None]
     results = in_order(prepare, (task(shard, post) for shard in todo for post in shard.posts), engine=engine)
     with progress("shard", sum(len(shard.posts) for shard in shards)) as advance:
@@ -182,8 +182,9 @@ def _told(result: Prepared | Rejection, advance: Callable[[int], None]) -> Prepa
     return result
 
 
-def _finished(shard: Assignment, out: Path) -> dict[str, Any] | None:
-    """The side index of a shard that already is what it should be, byte for byte, in place or in staging."""
+def _finished(shard: Assignment, out: Path, task: Callable[[Assignment, Post], Task]) -> dict[str, Any] | None:
+    """The side index of a shard that already is what it should be, byte for byte, in place or in staging; none for a shard that
+    lacks a picture whose file was not there then and is there now."""
     for folder in (out, out / STAGING):
         side, tar = folder / shard.side, folder / shard.tar
         if not side.is_file():
@@ -191,7 +192,9 @@ def _finished(shard: Assignment, out: Path) -> dict[str, Any] | None:
         try:
             value = files.read_json(side)
             if value["key"] == shard.key and _is_whole(tar, value["tar"]):
-                return value
+                away = {row["uid"] for row in value["rejected"] if row["reason"] in ABOUT_THE_DISK}
+                back = away and any(is_there(task(shard, post)) for post in shard.posts if post.uid in away)
+                return None if back else value
         except (ValueError, KeyError, TypeError):
             continue  # a side index of something else: the shard is written again
     return None
