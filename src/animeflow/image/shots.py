@@ -267,6 +267,8 @@ def frames_of(path: Path, limits: Limits) -> Iterator[tuple[Pixels, float]]:
                 raise UnreadableVideo("its frames change their size", do="make it anew with one size")
             size = frame.shape
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), rate if np.isfinite(rate) else 0.0
+    except cv2.error as error:
+        raise UnreadableVideo("its frames cannot be read", why=" ".join(str(error).split())[:200]) from error
     finally:
         video.release()
 

@@ -1,4 +1,7 @@
-"""A video as an archive of its shots: one best frame each, without bars, as lossless PNG. Knows shots; knows no codec."""
+"""A video as an archive of its shots: one best frame each, without bars, as lossless PNG. Knows shots; knows no codec.
+
+Codecs are many and old, so they work in a process of their own (`apart`): one that crashes costs this video alone.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from ...image.shots import UnreadableVideo, best_frames, num_frames
+from ...image.shots import Best, UnreadableVideo, best_frames, num_frames
+from .apart import Died, apart
 from .caps import BrokenArchive, Caps
 from .member import Member
 
+TOLD_EVERY = 24  # frames
 ASF = bytes.fromhex("3026b2758e66cf11")
 
 
@@ -24,6 +29,26 @@ def is_video(start: bytes) -> bool:
     return mpeg_ts or start.startswith((b"\x1aE\xdf\xa3", b"FLV\x01", b"OggS", b"\0\0\1\xba", b"\0\0\1\xb3", ASF))
 
 
+def _length(tell: Callable[[int | None], None], path: Path) -> None:
+    tell(num_frames(path))
+
+
+def _bests(tell: Callable[[int | Best], None], path: Path, max_frames: int, max_shots: int) -> None:
+    """Best frames, and how many frames went by, several at once: each is a message, and who tells nothing hangs."""
+    passed = 0
+
+    def advance(frames: int) -> None:
+        nonlocal passed
+        passed += frames
+        if passed >= TOLD_EVERY:
+            tell(passed)
+            passed = 0
+
+    for best in best_frames(path, max_frames=max_frames, max_shots=max_shots, advance=advance):
+        tell(best)
+    tell(passed)
+
+
 class VideoArchive:
     """The best frame of every shot, as `shot_0001.png`, with its place in the video among its facts.
 
@@ -34,15 +59,19 @@ class VideoArchive:
 
     def __init__(self, path: Path, caps: Caps) -> None:
         self.path, self.caps = path, caps
-        frames = num_frames(path)
+        try:
+            frames = next(apart(_length, path), None)
+        except (Died, MemoryError):
+            frames = None  # reading it tells why
         self.count = None if frames is None else 2 * frames  # it is read twice
         self.advance: Callable[[int], None] = lambda frames: None
 
     def __iter__(self) -> Iterator[Member]:
         try:
-            for best in best_frames(
-                self.path, max_frames=self.caps.max_frames, max_shots=self.caps.max_shots, advance=self.advance
-            ):
+            for best in apart(_bests, self.path, self.caps.max_frames, self.caps.max_shots):
+                if not isinstance(best, Best):
+                    self.advance(best)
+                    continue
                 shot = best.shot
                 name = f"shot_{best.number:04d}.png"
                 if best.like is not None:
@@ -56,3 +85,9 @@ class VideoArchive:
                 yield Member(name, open=partial(io.BytesIO, best.png), facts=facts)
         except UnreadableVideo as error:
             raise BrokenArchive(error.what, where=str(self.path), why=error.why, do=error.do) from error
+        except (Died, MemoryError) as died:
+            raise BrokenArchive(
+                "the decoder died on this video", where=str(self.path),
+                why=str(died) or "it wants more memory than a decoder may have",
+                do="see whether a player shows it; make it anew if so: ffmpeg -i IN -c:v libx264 -crf 12 OUT.mkv",
+            ) from died  # fmt: skip
