@@ -66,7 +66,7 @@ def score_all(
         version: of the tool; what another version said is forgotten.
     """
     file, about = scores_file(folder, tool), {"tool": tool, "version": version}
-    if beside.told(file).get("version", version) != version:
+    if beside.told(file).get("version") != version:
         beside.forget(file)
     todo, result = _unknown(file, pictures)
     rows: list[dict[str, object]] = []

@@ -71,7 +71,10 @@ class Catalogue:
 
     def stored_path(self, file: Path) -> str:
         """How a file's path is written in the table."""
-        file = Path(os.path.abspath(file))
+        text, root = os.path.abspath(file), f"{self.root}{os.sep}"
+        if text.startswith(root):  # of nearly all
+            return text.removeprefix(root)
+        file = Path(text)
         # The root has its links resolved; a file named through one of them lies below it all the same.
         place = file if file.is_relative_to(self.root) else file.parent.resolve() / file.name
         return str(PurePosixPath(place.relative_to(self.root) if place.is_relative_to(self.root) else file))
@@ -291,7 +294,7 @@ class Catalogue:
     def _read(self, file: Path) -> Iterator[None]:
         try:
             yield
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: of hashes that are none
             raise DataError(
                 f"{file} is not a catalogue: {error}",
                 do="remove this file and run the verb again; keep decisions.jsonl, it is what people said",
