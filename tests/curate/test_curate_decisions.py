@@ -80,6 +80,16 @@ def test_an_undo_is_an_event_and_can_be_undone(tmp_path: Path):
         log.undo(99, reviewer="ana")
 
 
+def test_an_undo_of_an_undo_says_which_origin_is_stated_again(tmp_path: Path):
+    log = DecisionLog(tmp_path)
+    with pytest.raises(ConfigError, match="nothing was decided"):
+        log.undo(1, reviewer="ana")
+    say(log, "ana", "human", kind="origin")
+    said = [log.undo(number, reviewer="ana") for number in (1, 2, 3)]
+    assert [(event.old, event.new) for event in said] == [("human", "none"), ("none", "human"), ("human", "none")]
+    assert log.state(sha(0)).origin is None
+
+
 def test_the_origin_that_people_state_is_the_most_cautious_until_they_agree(tmp_path: Path):
     log = DecisionLog(tmp_path)
     say(log, "ana", "human", kind="origin")
@@ -377,7 +387,7 @@ def test_the_verb_writes_what_it_says_and_undoes_it(tmp_path: Path, caplog: pyte
     say(other, "ben", "keep", 1)
     with caplog.at_level(logging.INFO, logger="animeflow"):
         decide.run(words, logs=[str(other.file)], reviewer="ana")
-    assert "1 new of 1" in caplog.text and "disputed" in caplog.text
+    assert "1 new of 1" in caplog.text and "disputed" in caplog.text and "origin 1" in caplog.text
     decide.run(words, undo=log.history(sha(1))[0].seq, reviewer="ana")
     log.refresh()
     assert log.state(sha(1)).review == "keep"

@@ -104,7 +104,11 @@ class DecisionLog:
             for event in events:
                 if event.seq == seq:
                     return event
-        raise ConfigError(f"there is no decision {seq}", where=str(self.file), do=f"numbers go from 1 to {self.seq}")
+        raise ConfigError(
+            f"there is no decision {seq}",
+            where=str(self.file),
+            do=f"numbers go from 1 to {self.seq}" if self.seq else "nothing was decided yet",
+        )
 
     def queue(self) -> list[str]:
         """Pictures that wait for a word: flagged by somebody, or disputed. By sha256."""
@@ -147,7 +151,7 @@ class DecisionLog:
         name = _named(reviewer)
         with self._turn() as handle:
             target = self.event(seq)
-            kind = "review" if target.kind == "undo" else target.kind
+            kind = self._about(target)
             event = Event(
                 self.seq + 1,
                 after(datetime.now(UTC), self.last),
@@ -186,6 +190,13 @@ class DecisionLog:
         """All of them, in no particular order."""
         for events in self._events.values():
             yield from events
+
+    def _about(self, event: Event) -> str:
+        """What an event is about; of an undo, what that is about which it took back."""
+        by_id = {each.id: each for each in self._events[event.sha256]}
+        while event.kind == "undo" and event.undoes in by_id:
+            event = by_id[event.undoes]
+        return "review" if event.kind == "undo" else event.kind
 
     def _old(self, sha256: str, kind: str) -> str:
         state = self.state(sha256)

@@ -103,8 +103,9 @@ def _tell(book: Any) -> None:
     counts: dict[str, int] = {}
     states = book.states()
     for state in states.values():
-        counts[state.review] = counts.get(state.review, 0) + 1
-    told = ", ".join(f"{name} {counts[name]:,}" for name in ("keep", "reject", "flag") if name in counts)
+        for name in (state.review, "origin" if state.origin else None):
+            counts[name or ""] = counts.get(name or "", 0) + 1
+    told = ", ".join(f"{name} {counts[name]:,}" for name in ("keep", "reject", "flag", "origin") if name in counts)
     log.info("%s decisions in %s: %s", f"{len(book):,}", book.file, told or "none stands")
     if waiting := [state for state in states.values() if state.disputed]:
         log.info("%s pictures are disputed and stay out until somebody decides on them again", f"{len(waiting):,}")
