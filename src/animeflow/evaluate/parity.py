@@ -81,7 +81,8 @@ class ParityReport:
     def from_dict(cls, value: Mapping[str, Any]) -> ParityReport:
         """The inverse of `as_dict`."""
         languages = {}
-        for name, each in value["languages"].items():
+        first = value["reference"]  # JSON on disk is in alphabetical order
+        for name, each in sorted(value["languages"].items(), key=lambda pair: (pair[0] != first, pair[0])):
             kinds = ({n: Tally(**t) for n, t in each["score"][kind].items()} for kind in ("attributes", "pairs"))
             languages[name] = Spoken(Score(*kinds), each["words"], each["missing"], each["gap"], each["error"])
         return cls(
