@@ -79,10 +79,10 @@ def test_the_mirrored_fingerprint_follows_from_the_plain_one(drawn):
         assert (a.whole ^ b.whole ^ odd_columns()).bit_count() <= 6
         assert (a.whole ^ b.whole).bit_count() > 16
         found, seen = mirrored(a.landmarks), b.landmarks
-        assert shared(found, seen) >= 0.8 * len(seen)
+        assert shared(found, seen) >= max(0.7 * len(seen), 2 * shared(a.landmarks, seen))
         same_place = [np.flatnonzero((abs(seen["x"].astype(int) - x) < 2) & (seen["y"] == y)) for _, x, y, _ in found]
         bits = [np.bitwise_count(seen["code"][k] ^ found["code"][n]).min() for n, k in enumerate(same_place) if len(k)]
-        assert len(bits) > 0.8 * len(seen) and np.median(bits) <= 8
+        assert len(bits) > 0.6 * len(seen) and np.median(bits) <= 8
         again = mirrored(found)
         assert all((again[name] == a.landmarks[name]).all() for name in again.dtype.names)
 

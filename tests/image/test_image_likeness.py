@@ -172,3 +172,15 @@ def test_a_mouth_of_a_few_pixels_in_a_large_figure_is_no_copy():
         found = likeness(view(pixels), view(changed))
         assert (found.kind, found.relation) == (VARIANT, "expression") and found.largest <= 16, (index, found)
         assert likeness(view(pixels), view(jpeg(pixels, 75))).kind == DUPLICATE
+
+
+def test_a_figure_that_was_taken_out_of_a_cut_out_pair_is_no_copy_of_the_pair():
+    """Beside a figure without a background there is no background, but something drawn."""
+    pixels = WORLD.drawing(1).pixels
+    both = np.zeros(pixels.shape[:2], np.uint8)
+    cv2.ellipse(both, (80, 128), (70, 120), 0, 0, 360, 255, -1)
+    one = both.copy()
+    cv2.ellipse(both, (210, 170), (38, 70), 0, 0, 360, 255, -1)
+    pair, alone = (view(np.where(alpha[..., None] > 0, pixels, 255), alpha) for alpha in (both, one))
+    assert likeness(pair, alone).kind != DUPLICATE
+    assert likeness(view(pixels), alone).kind == DUPLICATE, "before its background it is one"

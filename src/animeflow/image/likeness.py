@@ -12,6 +12,7 @@ import numpy as np
 
 from .alignment import Placement, View, by_features, placements
 from .difference import BLOCK, Difference, Overlay, difference, lines, overlay
+from .perceptual import OPAQUE
 from .refinement import refined
 
 VERSION = 3
@@ -28,6 +29,7 @@ WHOLE = 0.95  # of a picture lies inside another: it is a crop of it
 CROP_LEAST = 0.45  # of the larger picture that a crop shows; below, it is a detail and not the picture
 FIGURE_LEAST = 0.45  # the same for a figure without its background
 FIGURE_LINES = 0.65  # of a figure's lines are those of the other
+BARE = 0.02  # of a picture is transparent where it was cut out
 SAME_INK = 0.9  # of what either shows is shown by both
 OVERLAP = 0.6  # of both pictures that a version has in common with the other
 LINES = 0.84  # of the lines are those of the other: the same drawing in whatever colours
@@ -164,8 +166,8 @@ def _judged(a: View, b: View, placement: Placement, over: Overlay, d: Difference
 
 def _figure(a: View, b: View, placement: Placement, over: Overlay) -> Likeness | None:
     """The same figure before other backgrounds, or before none: where one of the two is cut out by its alpha."""
-    cut = [(over.solid_a, over.covers_a, over.covers_b, a), (over.solid_b, over.covers_b, over.covers_a, b)]
-    for solid, inside, rest, view in cut:
+    cut = [(over.solid_a, over.covers_a, over.covers_b, a, b), (over.solid_b, over.covers_b, over.covers_a, b, a)]
+    for solid, inside, rest, view, other in cut:
         if view.alpha is None or inside < WHOLE or rest < FIGURE_LEAST:
             continue
         common, either = over.frame & over.ink_a & over.ink_b, over.frame & (over.ink_a | over.ink_b)
@@ -181,7 +183,7 @@ def _figure(a: View, b: View, placement: Placement, over: Overlay) -> Likeness |
         if not clean and d.changed > LOCAL:
             continue
         return Likeness(
-            kind=DUPLICATE if clean else VARIANT,
+            kind=DUPLICATE if clean and not _cut_out(other) else VARIANT,
             relation="background",
             score=round(max(d.same, d.alike) * inside, 4),
             alike=round(d.alike, 4),
@@ -195,6 +197,11 @@ def _figure(a: View, b: View, placement: Placement, over: Overlay) -> Likeness |
             support=placement.support,
         )
     return None
+
+
+def _cut_out(view: View) -> bool:
+    """Whether it has no background itself: what it shows beside the figure is drawn, as a second figure."""
+    return view.alpha is not None and float((view.alpha < OPAQUE).mean()) > BARE
 
 
 def _elsewhere(a: View, b: View, placement: Placement) -> bool:
