@@ -11,9 +11,15 @@ import io
 import lzma
 import pickle
 import struct
+import tempfile
 import zlib
+from functools import cache
+from pathlib import Path
 from random import Random
 from typing import Any
+
+import cv2
+import numpy as np
 
 from .mutate import EXTREMES, changed, shuffled
 from .pictures import any_picture
@@ -306,3 +312,34 @@ def _pickled(index: dict[Any, Any], draw: Random, other: bytes) -> bytes:
         )
     packed = zlib.compress(plain, 1)
     return changed(packed, draw, other=other) if draw.random() < 0.2 else packed
+
+
+# -- video ---------------------------------------------------------------------------------------------------------------
+
+CLIPS = (("a.avi", "MJPG"), ("a.mp4", "mp4v"), ("a.avi", "FFV1"))
+
+
+@cache
+def clips() -> list[tuple[str, bytes]]:
+    """Two scenes of a few frames in each codec. These containers have no random ids, so a case stays the same."""
+    noise = np.random.default_rng(4)
+    scenes = [noise.integers(0, 255, (6, 8, 3), np.uint8).repeat(12, 0).repeat(12, 1) for _ in range(2)]
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, codec in CLIPS:
+            video = cv2.VideoWriter(f"{folder}/{name}", cv2.VideoWriter_fourcc(*codec), 12, (96, 72))
+            for scene in scenes:
+                for _ in range(6):
+                    video.write(scene)
+            video.release()
+            found.append((name, Path(folder, name).read_bytes()))
+    return found
+
+
+def video(draw: Random, other: bytes) -> tuple[str, bytes]:
+    """A clip with changes anywhere, most of them where tables and headers stand."""
+    name, data = draw.choice(clips())
+    edge = draw.choice([300, 1000, len(data)])
+    at = draw.choice([0, max(0, len(data) - edge)])
+    part = changed(data[at : at + edge], draw, other=other, times=draw.choice([1, 2, 8]))
+    return name, data[:at] + part + data[at + edge :]

@@ -14,7 +14,7 @@ from .pictures import SUFFIX, any_picture, seeds
 # How often each comes. Pictures and archives in all: 60 of 100.
 SHARES = {
     "png": 10, "apng": 5, "jpeg": 11, "webp": 8, "gif": 6, "other": 3, "tar": 8, "zip": 8, "ugoira": 2, "rpa": 9,
-    "json": 24, "tags": 6,
+    "video": 4, "json": 21, "tags": 5,
 }  # fmt: skip
 FORMATS = tuple(name for name, share in SHARES.items() for _ in range(share))
 STEP = 37  # has no divisor in common with 100, so that every hundred cases have all formats in their shares
@@ -66,6 +66,10 @@ def _archive(number: int, kind: str, draw: Random, other: bytes) -> Case:
         data, index = archives.rpa(draw, other)
         files = {"game.rpa": data} | ({} if index is None else {"game.rpi": index})
         return Case(number, kind, "unpack", files, {"file": "game.rpa", **options})
+    if kind == "video":
+        name, data = archives.video(draw, other)
+        # FFmpeg need not give the same of a damaged film twice, so a second run proves nothing.
+        return Case(number, kind, "unpack", {name: data}, {"file": name, **options, "again": False})
     if kind == "tar":
         return Case(number, kind, "unpack", {"a.tar": archives.tar(draw, other)}, {"file": "a.tar", **options})
     name = "77_ugoira.zip" if kind == "ugoira" else draw.choice(["a.zip", "a.cbz", "..zip", "unpacked.jsonl"])
@@ -84,5 +88,5 @@ def _tags(number: int, kind: str, draw: Random, other: bytes) -> Case:
 
 
 MAKERS: dict[str, Callable[[int, str, Random, bytes], Case]] = {
-    "tar": _archive, "zip": _archive, "ugoira": _archive, "rpa": _archive, "json": _source, "tags": _tags,
+    "video": _archive, "tar": _archive, "zip": _archive, "ugoira": _archive, "rpa": _archive, "json": _source, "tags": _tags,
 }  # fmt: skip
