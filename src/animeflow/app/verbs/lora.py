@@ -63,7 +63,8 @@ def _agreed(folder: Path, asked: Asked, *, yes: bool, dry_run: bool) -> Chosen |
     chosen = prepare(folder, asked, on_found=show.found)
     show.plan(rows(chosen), title=chosen.config["name"])
     if dry_run:
-        show.command(line(chosen.words), title="the same run by the verbs that scripts use")
+        title = "the same run by the verbs that scripts use: catalogue, shard, cache with these words, then"
+        show.command(line(chosen.words), title=title)
         return None
     saved = line([f"@{Workspace.of(dict(chosen.config)).run / WORDS}"])
     show.command(saved, title="the same run for scripts, once it has begun (--dry-run shows all its words)")
