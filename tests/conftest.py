@@ -46,13 +46,21 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
 
 
 @pytest.fixture(autouse=True)
-def logger_as_it_was() -> Iterator[None]:
-    """The command line sets up our logger for a terminal; the next test wants its lines again."""
+def process_as_it_was() -> Iterator[None]:
+    """The command line sets up this process for itself: our logger for a terminal, the environment for libraries, torch's
+    threads. The next test, and the programs it starts, want what they would find alone."""
+    environment, folder = dict(os.environ), os.getcwd()
     yield
     logger = logging.getLogger("animeflow")
     logger.handlers.clear()
     logger.propagate = True
     logger.setLevel(logging.NOTSET)  # `doctor` wants findings only
+    for name in {*os.environ} - {*environment, "PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
+    os.environ.update({name: value for name, value in environment.items() if name != "PYTEST_CURRENT_TEST"})
+    os.chdir(folder)
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -245,6 +245,7 @@ def test_lengths_follow_the_tokens_and_nothing_is_read_for_them(root, sd35, tmp_
         assert [count for count, _ in pairs] == list(sd35.t5_length.lengths)
         assert [length for _, length in pairs] == sorted({length for _, length in pairs})
         orders.append([tokens.index(t) for t in tokens])
+    elsewhere.close()  # its threads
     assert orders[0] == orders[1] == orders[2]
 
 
