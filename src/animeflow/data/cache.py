@@ -87,6 +87,15 @@ class _Wanted:
     masks: dict[int, str]
 
 
+@dataclass(frozen=True)
+class _Filled:
+    """What was written: bytes, texts that the tower encoded, and why the latents of some uids were not."""
+
+    bytes: int
+    texts: int
+    bad: Mapping[int, str]
+
+
 def build_cache(
     shards: ShardSet,
     codec: Codec,
@@ -129,41 +138,23 @@ def build_cache(
     stores = {name: Store(out / name) for name in ("latents", "texts", "masks")}
     todo_latents, todo_masks = _todo(stores["latents"], wanted.latents), _todo(stores["masks"], wanted.masks)
     todo_texts = {a: wanted.texts[a] for a in stores["texts"].missing(wanted.texts)}
-    with (
-        StoreWriter(out / "latents", segment_bytes=segment_bytes) as writer,
-        progress("latents", len(todo_latents)) as advance,
-    ):
-        written, bad = encode_latents(
-            shards, todo_latents, codec, writer, batch_size=batch_size, device=device, threads=threads, advance=advance
-        )
-    with (
-        StoreWriter(out / "texts", segment_bytes=segment_bytes) as writer,
-        progress("captions", len(todo_texts)) as advance,
-    ):
-        packed, size = convert_texts(todo_texts, tower, stores["texts"], writer, text_dtype=text_dtype)
-        advance(len(packed))
-        todo_texts = {address: text for address, text in todo_texts.items() if address not in packed}
-        written += size
-        written += encode_texts(
-            todo_texts, tower, writer, batch_size=text_batch_size, advance=advance, text_dtype=text_dtype
-        )
-    with (
-        StoreWriter(out / "masks", segment_bytes=segment_bytes) as writer,
-        progress("masks", len(todo_masks)) if todo_masks else nullcontext(lambda _: None) as advance,
-    ):
-        written += encode_masks(shards, todo_masks, writer, stride=codec.stride, threads=threads, advance=advance)
-    lost = {wanted.latents[uid]: reason for uid, reason in bad.items()}
+    filled = _fill(
+        out, shards, codec, tower, stores["texts"], todo_latents, todo_texts, todo_masks,
+        text_dtype=text_dtype, batch_size=batch_size, text_batch_size=text_batch_size, device=device,
+        threads=threads, segment_bytes=segment_bytes,
+    )  # fmt: skip
+    lost = {wanted.latents[uid]: reason for uid, reason in filled.bad.items()}
     rejected = [Rejection(u, shards.bucket_of(u), lost[a]) for u, a in sorted(wanted.latents.items()) if a in lost]
     identity = _identity(shards, codec, tower, policy, variants, seed, prior) | row_identity(text_dtype)
     report = CacheReport(
         hash=files.address(**identity),
         pictures=len(wanted.latents) - len(rejected),
-        latents_encoded=len(todo_latents) - len(bad),
+        latents_encoded=len(todo_latents) - len(filled.bad),
         latents_reused=len(set(wanted.latents.values())) - len(todo_latents),
-        texts_encoded=len(todo_texts),
-        texts_reused=len(wanted.texts) - len(todo_texts),
+        texts_encoded=filled.texts,
+        texts_reused=len(wanted.texts) - filled.texts,
         seconds=time.perf_counter() - started,
-        bytes=written,
+        bytes=filled.bytes,
         truncated=count_truncated(wanted.texts.values(), tower),
         captions={
             name: dict(counts) for name, counts in count(c for cs in wanted.captions.values() for c in cs).items()
@@ -256,6 +247,36 @@ def _want(
         if mask := shards.mask_of(uid):
             masks[uid] = mask_address(mask, codec.stride)
     return _Wanted(latents, captions, texts, concepts, masks)
+
+
+def _fill(
+    out: Path, shards: ShardSet, codec: Codec, tower: TextTower, store: Store, latents: list[int],
+    texts: Mapping[str, str], masks: list[int], *, text_dtype: str, batch_size: int, text_batch_size: int,
+    device: torch.device | str, threads: int, segment_bytes: int,
+) -> _Filled:  # fmt: skip
+    """Encode what is missing into the stores at `out`. `store` is the one of texts as it was before."""
+    with (
+        StoreWriter(out / "latents", segment_bytes=segment_bytes) as writer,
+        progress("latents", len(latents)) as advance,
+    ):
+        written, bad = encode_latents(
+            shards, latents, codec, writer, batch_size=batch_size, device=device, threads=threads, advance=advance
+        )
+    with (
+        StoreWriter(out / "texts", segment_bytes=segment_bytes) as writer,
+        progress("captions", len(texts)) as advance,
+    ):
+        packed, size = convert_texts(texts, tower, store, writer, text_dtype=text_dtype)
+        advance(len(packed))
+        left = {address: text for address, text in texts.items() if address not in packed}
+        written += size
+        written += encode_texts(left, tower, writer, batch_size=text_batch_size, advance=advance, text_dtype=text_dtype)
+    with (
+        StoreWriter(out / "masks", segment_bytes=segment_bytes) as writer,
+        progress("masks", len(masks)) if masks else nullcontext(lambda _: None) as advance,
+    ):
+        written += encode_masks(shards, masks, writer, stride=codec.stride, threads=threads, advance=advance)
+    return _Filled(written, len(left), bad)
 
 
 def _priors(captions: Iterable[Caption]) -> list[str]:
