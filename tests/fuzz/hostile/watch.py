@@ -15,6 +15,11 @@ FORBIDDEN = (
     "pickle.find_class",
     "ctypes.dlopen", "webbrowser.open",
 )  # fmt: skip
+BELOW = {
+    "os.mkdir": 2,
+    "os.remove": 1,
+    "os.rmdir": 1,
+}  # which argument is the open folder that the path is below, or -1
 CHANGES = {  # events of the interpreter, and which of their arguments are paths that change
     "os.mkdir": (0,), "os.rename": (0, 1), "os.remove": (0,), "os.rmdir": (0,), "os.link": (0, 1), "os.symlink": (1,),
     "os.chmod": (0,),
@@ -41,13 +46,15 @@ class Watch:
         elif event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES:
             self._check(event, arguments[0])
         elif event in CHANGES:
+            below = arguments[BELOW[event]] if event in BELOW else -1
             for place in CHANGES[event]:
-                self._check(event, arguments[place])
+                self._check(event, arguments[place], below)
 
-    def _check(self, event: str, path: Any) -> None:
+    def _check(self, event: str, path: Any, below: int = -1) -> None:
         if not isinstance(path, str | bytes | os.PathLike) or self.root is None:
             return  # an open file
-        place = os.path.realpath(os.fsdecode(path))
+        folder = os.readlink(f"/proc/self/fd/{below}") if below >= 0 and sys.platform == "linux" else ""
+        place = os.path.realpath(os.path.join(folder, os.fsdecode(path)))
         if place != self.root and not place.startswith(self.root + os.sep) and place != os.devnull:
             self.seen.append(f"{event} {place}")
 
