@@ -80,7 +80,7 @@ class Checkout:
     def __init__(self, root: Path) -> None:
         self.root, self.work = root, root / "work"
         package = Path(animeflow.__file__).parent
-        ignore = shutil.ignore_patterns("__pycache__", "configs")
+        ignore = shutil.ignore_patterns("configs")
         shutil.copytree(package, root / "src" / "animeflow", ignore=ignore)
         shutil.copytree(config_folder(), root / "configs")
         settings = shutil.ignore_patterns("__pycache__", "*.yaml")
@@ -89,12 +89,18 @@ class Checkout:
         shutil.copy(HERE / "toy" / "toy_toonworld.yaml", root / "configs" / "experiment")
         self.work.mkdir()
 
-    def animeflow(self, verb: str, *words: str) -> str:
-        """Run a verb in a process of its own; what it logged."""
-        command = [sys.executable, "-m", "animeflow.app.cli", verb, "experiment=toy_toonworld", *words]
+    def animeflow(self, *lines: str) -> str:
+        """Run verbs, with their words, one after the other in a process of its own; what they logged."""
+        program = "import sys\nfrom animeflow.app.cli import execute\nfor line in sys.argv[1:]:\n"
+        program += (
+            "    verb, *words = line.split()\n    assert execute(verb, ['experiment=toy_toonworld', *words]) == 0, line"
+        )
         environment = {**os.environ, "PYTHONPATH": str(self.root / "src"), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, cwd=self.work, env=environment, capture_output=True, text=True, timeout=600)
-        assert done.returncode == 0, f"{verb}:\n{done.stdout}\n{done.stderr}"
+        done = subprocess.run(
+            [sys.executable, "-c", program, *lines],
+            cwd=self.work, env=environment, capture_output=True, text=True, timeout=900,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{lines}:\n{done.stdout}\n{done.stderr}"
         return done.stderr
 
 
@@ -117,14 +123,11 @@ def test_its_demo_needs_no_codec_and_no_oracle_and_goes_on_where_it_was(tmp_path
 def test_it_goes_the_whole_path_without_a_touch_outside_its_folder_and_config(tmp_path):
     house = Checkout(tmp_path)
     place, run = house.work / "sets" / "toy", house.work / "runs" / "toy"
-    for verb in ("toonworld", "catalogue", "shard", "cache"):
-        house.animeflow(verb)
+    house.animeflow("toonworld", "catalogue", "shard", "cache")
     neighbour = compose(["experiment=toonworld_smoke", f"set={place}", "model.codec=null", "data.cache.variants=1"])
     cache.encode(neighbour)
     assert "film: " in house.animeflow("train")
-    house.animeflow("export")
-    house.animeflow("sample", "sample.source=runs/toy/export", "sample.out=drawn")
-    house.animeflow("report")
+    house.animeflow("export", "sample sample.source=runs/toy/export sample.out=drawn", "report")
 
     caches = {folder.name: read_json(next(folder.glob("manifest-*.json"))) for folder in (place / "cache").iterdir()}
     assert caches.keys() == {"toy", neighbour["model"]["family"]}, "two families live side by side over the same shards"

@@ -114,7 +114,7 @@ def interrupt(life: Life, run: Path, draw: random.Random, *, how: str) -> str:
     before, further = checkpoints(run), draw.randint(1, 3)
     newer: set[str] = set()
     while len(newer) < further or (how == "kill in a save" and not saving(run)):
-        time.sleep(0.001)
+        time.sleep(0.004)  # a save takes longer, and the run needs the cores
         newer |= checkpoints(run) - before
         if life.ended():
             codes = life.wait()
