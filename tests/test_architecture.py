@@ -51,6 +51,7 @@ DOORS = {  # foreign library -> the rooms, or the one module, that may import it
     "onnxruntime": {"annotate"},
     "ray": {"core/engine.py"},
     "filelock": {"core/lock.py"},
+    "brotli": {"image"},
     "fsspec": {"data"},
     "torchao": {"model", "optim"},
     "bitsandbytes": {"model", "optim"},
