@@ -22,7 +22,7 @@ from ..core import files
 from ..core.engine import Engine
 from ..core.errors import DataError
 from ..core.log import progress
-from ..image.bucket import BucketPlan
+from ..image.bucket import Bucket, BucketPlan
 from ..image.picture import Limits
 from .assign import NAME, Assignment, assign, facts_of, posts_hash, select
 from .manifest import (
@@ -89,24 +89,61 @@ def write_shards(
         DataError: no picture could be used, or a worker died. What is finished stays for the next run.
     """
     out, limits, posts = Path(out), limits or Limits(), list(at_scales(posts, scales))
-    red, green, blue = background
     decisive = {"background": list(background), "limits": asdict(limits), "version": VERSION}
     kept, rejected = select(posts, plan, max_upscale=max_upscale, min_side=min_side, max_crop=max_crop, cell=cell)
-    with_masks, found = wanted(masks), dict[str, tuple[str, str]]()
-    if with_masks:
+    found = masks_beside(posts, Path(root or ".")) if wanted(masks) else None
+    if found is not None:
         decisive["masks"] = masks
-        found = masks_beside(posts, Path(root or "."))
-    room = max_bytes * 3 // 4 if with_masks else max_bytes  # a mask takes a third of what its picture does, at most
-    shards = list(assign(kept, max_bytes=room, max_samples=max_samples, settings=decisive))
-    shards = [keyed(shard, found) for shard in shards]
+    shards = _cut(kept, found, max_bytes=max_bytes, max_samples=max_samples, settings=decisive)
+    task = _tasks(Path(root or "."), background, limits, found)
+    sides = _build(shards, out, task, engine or Engine(workers=workers))
+    settings = {**decisive, "max_bytes": max_bytes, "max_samples": max_samples,
+                "max_upscale": max_upscale, "min_side": min_side, "max_crop": max_crop,
+                "buckets": [str(b) for b in plan.buckets],
+                **({"scales": list(scales)} if list(scales) != [1.0] else {})}  # fmt: skip
+    manifest, rows = _account(posts, rejected, shards, sides, out, with_masks=found is not None)
+    return _commit(out, shards, replace(manifest, config={**(config or {}), "shard": settings}), rows)
+
+
+def _cut(
+    kept: Mapping[Bucket, list[Post]],
+    found: Mapping[str, tuple[str, str]] | None,
+    *,
+    max_bytes: int,
+    max_samples: int,
+    settings: Mapping[str, Any],
+) -> list[Assignment]:
+    """The shards there will be, with room in each for the masks of its pictures; `found` is none where masks are off."""
+    room = max_bytes if found is None else max_bytes * 3 // 4  # a mask takes a third of what its picture does, at most
+    shards = assign(kept, max_bytes=room, max_samples=max_samples, settings=settings)
+    return [keyed(shard, found or {}) for shard in shards]
+
+
+def _tasks(
+    root: Path, background: tuple[int, int, int], limits: Limits, found: Mapping[str, tuple[str, str]] | None
+) -> Callable[[Assignment, Post], Task]:
+    """What is to be done with a post of a shard."""
+    red, green, blue = background
 
     def task(shard: Assignment, post: Post) -> Task:
-        path = str(Path(root or ".") / post.path)
         about = (shard.bucket, (red, green, blue), limits, facts_of(post))
-        return Task(post.uid, post.sha256, path, *about, masks=with_masks, mask=found.get(post.path))
+        mask = (found or {}).get(post.path)
+        return Task(post.uid, post.sha256, str(root / post.path), *about, masks=found is not None, mask=mask)
 
-    sides = _build(shards, out, task, engine or Engine(workers=workers))
-    rejected += [Rejection(**row) for side in sides for row in side["rejected"]]
+    return task
+
+
+def _account(
+    posts: list[Post],
+    rejected: list[Rejection],
+    shards: list[Assignment],
+    sides: list[dict[str, Any]],
+    out: Path,
+    *,
+    with_masks: bool,
+) -> tuple[Manifest, list[SampleRow]]:
+    """What became of every post, by the side indices: a manifest without settings, and the rows of the index."""
+    rejected = rejected + [Rejection(**row) for side in sides for row in side["rejected"]]
     rows = [SampleRow(**row) for side in sides for row in side["samples"]]
     _check_conservation(posts, rows, rejected, out)
     manifest = Manifest(
@@ -117,16 +154,10 @@ def write_shards(
         shards=[{"name": shard.tar, **side["tar"]} for shard, side in zip(shards, sides) if side["tar"]],
         posts=posts_hash(posts),
         samples=samples_hash(rows),
-        config={
-            **(config or {}),
-            "shard": {**decisive, "max_bytes": max_bytes, "max_samples": max_samples,
-                      "max_upscale": max_upscale, "min_side": min_side, "max_crop": max_crop,
-                      "buckets": [str(b) for b in plan.buckets],
-                      **({"scales": list(scales)} if list(scales) != [1.0] else {})},
-        },
+        config={},
         masks=account(sides, posts, len(rows)) if with_masks else {},
-    )  # fmt: skip
-    return _commit(out, shards, manifest, rows)
+    )
+    return manifest, rows
 
 
 def _check_conservation(posts: list[Post], rows: list[SampleRow], rejected: list[Rejection], out: Path) -> None:
