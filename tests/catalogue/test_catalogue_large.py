@@ -113,6 +113,62 @@ def test_parts_that_were_merged_and_not_removed_change_nothing(tmp_path: Path, m
     assert not beside_part.exists()
 
 
+@pytest.mark.parametrize("removals", range(4))
+def test_parts_that_were_removed_in_part_do_not_bring_back_what_is_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removals: int
+):
+    """The table is written; killed after some of its parts are gone, the oldest of which would stand for the newest."""
+    file, left = tmp_path / "prints.parquet", removals
+    for version in range(3):
+        beside.append(file, beside.PRINTS, [{"uid": uid, "print": b"%d" % version} for uid in (1, 2 + version)])
+    wanted, removed = beside.read(file, beside.PRINTS), os.unlink
+
+    def unlink(path: Any, **options: Any) -> None:
+        nonlocal left
+        if os.fspath(path).endswith(".parquet"):
+            if not left:
+                raise KeyboardInterrupt
+            left -= 1
+        removed(path, **options)
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(os, "unlink", unlink)
+        beside.settle(file, beside.PRINTS)
+    assert len(beside._parts(file)) == 3 - removals
+    assert beside.read(file, beside.PRINTS).equals(wanted)
+    assert wanted["print"].to_pylist() == [b"2", b"0", b"1", b"2"]
+
+
+def test_a_part_that_another_process_merges_meanwhile_is_looked_for_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "prints.parquet"
+    beside.append(file, beside.PRINTS, [{"uid": 1, "print": b"a"}])
+    listed, done = beside._parts, list[bool]()
+
+    def parts(of: Path) -> list[Path]:
+        found = listed(of)
+        if not done:
+            done.append(True)
+            beside.settle(file, beside.PRINTS)
+        return found
+
+    monkeypatch.setattr(beside, "_parts", parts)
+    assert beside.read(file, beside.PRINTS).to_pylist() == [{"uid": 1, "print": b"a"}]
+
+
+def test_a_damaged_part_is_told_with_its_folder(tmp_path: Path):
+    file = tmp_path / "prints.parquet"
+    rows = [{"uid": uid, "print": os.urandom(40)} for uid in range(500)]
+    beside.append(file, beside.PRINTS, rows)
+    (part,) = beside._parts(file)
+    data = bytearray(part.read_bytes())
+    data[len(data) // 4 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 4)
+    part.write_bytes(data)
+    with pytest.raises(DataError, match=r"prints\.parts"):
+        beside.read(file, beside.PRINTS)
+
+
 def test_rows_of_one_picture_may_be_in_many_groups():
     rows = [pa.table({"uid": pa.array([1] * 3 + [at] * 2, pa.int64()), "v": range(5)}) for at in (1, 1)]
     later = pa.table({"uid": pa.array([0, 5], pa.int64()), "v": [10, 11]})
@@ -271,6 +327,31 @@ def test_records_are_found_by_the_first_or_the_last_that_had_a_key():
     assert [each["n"] for each in shelf] == [1, 2, [4.5, None, "ü\ud800"]]
     shelf.put(["a"], {"n": 5}, replace=True)
     assert shelf.get("a") == {"n": 5} and shelf.get("b") == {"n": 1}
+
+
+def test_texts_whose_numbers_meet_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A path that is taken for another would be refused as named twice: a picture lost."""
+    monkeypatch.setattr(index, "number_of", lambda text: len(text) % 5)
+    monkeypatch.setattr(Texts, "RECENT", 3)
+    monkeypatch.setattr(Texts, "SMALL", 40)
+    texts = Texts()
+    every = ["a", "b", "ab", "a\udcff", "é", "", "abcdef", *(f"{n} of them" for n in range(40))]
+    assert [texts.add(text) for text in every] == [True] * len(every)
+    assert not any(texts.add(text) for text in every) and all(text in texts for text in every)
+    assert not any(text in texts for text in ("c", "abcdeg", "a\udcfe", "41 of them", "ab\0a", "a\0"))
+
+
+def test_two_rows_of_a_path_are_found_among_others_of_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(index, "number_of", lambda text: 0)
+    rows = [post(1, path="a.png"), post(2, path="b.png"), post(3, path="a.png"), post(4, path="c.png")]
+    pq.write_table(pa.Table.from_pylist([each.as_row() for each in rows], pending.SCHEMA), tmp_path / "table")
+    assert Index.read(tmp_path / "table").homeless == {rows[0].sha256}
+
+
+def test_a_name_that_is_no_utf_8_is_a_key_too():
+    shelf, name = Shelf(), os.fsdecode(b"b/\xff.png")
+    shelf.put([name], {"n": 1})
+    assert shelf.get(name) == {"n": 1} and shelf.get("b/\ufffd.png") is None
 
 
 # dumps -----------------------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ SCORES = pa.schema([("uid", pa.int64()), ("name", pa.string()), ("score", pa.flo
 """`scores/<tool>.parquet`: what a tool says; the file's metadata has its version. Scores order a queue and take nothing out."""
 
 FAN = 16  # parts of one size that become a larger one, so that never many files are open at once
+TRIES = 10  # to open parts that another process merges meanwhile
 HEAVY = 1024  # rows of a group of a part with bytes in it: some of every part are in memory while they are merged
 
 
@@ -104,7 +105,8 @@ def settle(file: Path, schema: pa.Schema) -> bool:
             if file.exists() and filecmp.cmp(temporary, file, shallow=False):
                 raise _Same
             changed = True
-    _sweep(file)
+    with contextlib.suppress(PermissionError):  # Windows removes nothing that somebody reads: the next time, then
+        _sweep(file)
     return changed
 
 
@@ -137,7 +139,11 @@ def _parts(file: Path) -> list[Path]:
 
 
 def _sweep(file: Path) -> None:
-    if (folder := _folder(file)).exists():
+    """The oldest part first: what is left when this is killed, or the disk fails, still says the newest of each picture."""
+    folder = _folder(file)
+    for part in sorted(folder.glob("[0-9]*-[0-9]*.parquet"), key=lambda p: _span(p)[1]):
+        part.unlink(missing_ok=True)
+    if folder.exists():
         shutil.rmtree(folder)
 
 
@@ -162,16 +168,36 @@ def _opened(file: Path, schema: pa.Schema, parts: Sequence[Path] | None = None) 
     Parts are opened first: one that goes now is in the table already, and stays readable to who has opened it.
     """
     with contextlib.ExitStack() as stack:
+        opened = _open_parts(file, stack, parts)
+        yield [
+            *([_base(file, schema)] if parts is None else []),
+            *(_part(each, schema, _folder(file)) for each in opened),
+        ]
+
+
+def _open_parts(file: Path, stack: contextlib.ExitStack, parts: Sequence[Path] | None) -> list[pq.ParquetFile]:
+    for again in reversed(range(TRIES)):
         try:
-            opened = [stack.enter_context(pq.ParquetFile(part)) for part in (_parts(file) if parts is None else parts)]
+            with contextlib.ExitStack() as mine:
+                opened = [
+                    mine.enter_context(pq.ParquetFile(part)) for part in (_parts(file) if parts is None else parts)
+                ]
+                stack.push(mine.pop_all())
+                return opened
+        except FileNotFoundError as error:  # merged by another process since they were listed
+            if parts is not None or not again:
+                raise _unreadable(_folder(file), error) from error
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(_folder(file), error) from error
-        yield [*([_base(file, schema)] if parts is None else []), *(_part(each, schema) for each in opened)]
+    raise AssertionError
 
 
-def _part(file: pq.ParquetFile, schema: pa.Schema) -> Iterator[pa.Table]:
-    for number in range(file.num_row_groups):
-        yield file.read_row_group(number, columns=schema.names, use_threads=False).replace_schema_metadata(None)
+def _part(file: pq.ParquetFile, schema: pa.Schema, folder: Path) -> Iterator[pa.Table]:
+    try:
+        for number in range(file.num_row_groups):
+            yield file.read_row_group(number, columns=schema.names, use_threads=False).replace_schema_metadata(None)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(folder, error) from error
 
 
 def _base(file: Path, schema: pa.Schema) -> Iterator[pa.Table]:

@@ -6,6 +6,7 @@ As dictionaries of text the same would take four times as much.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +33,8 @@ class Index:
             texts = paths.slice(start, _BATCH).to_pylist()
             hashes.append(np.fromiter(map(number_of, texts), np.uint64, len(texts)))
         self._by_path = Sorted(np.concatenate(hashes))
-        self.homeless = {
-            self.sha(earlier) for earlier, later in self._by_path.twins() if self.path(earlier) == self.path(later)
-        }
+        met = {row for both in self._by_path.twins() for row in both}
+        self.homeless = {self.sha(row) for row in met if self.row_at(self.path(row)) != row}
 
     @classmethod
     def empty(cls) -> Index:
@@ -102,39 +102,68 @@ class Sorted:
 
 
 class Texts:
-    """Which of many texts there were, in 8 bytes each. Two of eight million are taken for one in one of 600,000 runs."""
+    """Which of many texts there were, in 16 bytes each. The texts lie in a file that nobody else sees; where numbers meet they are
+    read, and texts that differ are told apart."""
 
     RECENT = 65_536
+    SMALL = 16 * 2**20  # bytes of text up to which there is no file at all
 
     def __init__(self) -> None:
-        self._recent: set[int] = set()
-        self._older: list[NDArray[np.uint64]] = []  # sorted, each more than half as long again as the next
+        self._texts = tempfile.SpooledTemporaryFile(self.SMALL)  # noqa: SIM115  it goes with the process
+        self._end = 0
+        self._recent: dict[int, int] = {}  # number -> where its text begins
+        self._older: list[
+            tuple[NDArray[np.uint64], NDArray[np.uint64]]
+        ] = []  # sorted, each longer than half of the one before
+        self._met: set[str] = set()  # texts whose number another had before
 
     def __contains__(self, text: str) -> bool:
-        return self._has(number_of(text))
+        return (at := self._find(number_of(text))) is not None and (self._is_at(at, text) or text in self._met)
 
     def add(self, text: str) -> bool:
         """Whether it is new."""
-        if self._has(number := number_of(text)):
-            return False
-        self._recent.add(number)
+        if (at := self._find(number := number_of(text))) is not None:
+            if self._is_at(at, text) or text in self._met:
+                return False
+            self._met.add(text)
+            return True
+        self._recent[number] = self._end
+        self._texts.seek(self._end)
+        self._end += self._texts.write(_line(text))
         if len(self._recent) >= self.RECENT:
-            newest = np.fromiter(self._recent, np.uint64, len(self._recent))
-            while self._older and len(self._older[-1]) <= 2 * len(newest):
-                newest = np.concatenate([self._older.pop(), newest])
-            self._older.append(np.sort(newest))
-            self._recent = set()
+            self._put_away()
         return True
 
-    def _has(self, number: int) -> bool:
+    def _put_away(self) -> None:
+        """The recent ones become arrays; few are searched, for those of about one length become one."""
+        numbers = np.fromiter(self._recent, np.uint64, len(self._recent))
+        places = np.fromiter(self._recent.values(), np.uint64, len(self._recent))
+        while self._older and len(self._older[-1][0]) <= 2 * len(numbers):
+            more = self._older.pop()
+            numbers, places = np.concatenate([more[0], numbers]), np.concatenate([more[1], places])
+        order = np.argsort(numbers)
+        self._older.append((numbers[order], places[order]))
+        self._recent = {}
+
+    def _find(self, number: int) -> int | None:
+        """Where the first text of this number begins."""
         if number in self._recent:
-            return True
+            return self._recent[number]
         asked = np.uint64(number)
-        for numbers in self._older:
+        for numbers, places in self._older:
             at = int(np.searchsorted(numbers, asked))
             if at < len(numbers) and numbers[at] == asked:
-                return True
-        return False
+                return int(places[at])
+        return None
+
+    def _is_at(self, at: int, text: str) -> bool:
+        self._texts.seek(at)
+        return self._texts.read(len(line := _line(text))) == line
+
+
+def _line(text: str) -> bytes:
+    """No text's is the beginning of another's: none has a byte of zero."""
+    return text.encode("utf-8", "surrogatepass") + b"\0"
 
 
 def number_of(text: str) -> int:

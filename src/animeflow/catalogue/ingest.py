@@ -144,8 +144,8 @@ class _Run:
         self.elsewhere = Aside()
 
     def save(self, *, final: bool = False) -> None:
+        self._save_verdicts()  # first: a commit that is refused costs no decoding
         self.catalogue.commit(final=final)
-        self._save_verdicts()
         self.looks.settle()
 
     def save_sometimes(self) -> None:

@@ -69,9 +69,13 @@ class Refusals:
             for run in older:
                 run.close()
 
-    def write(self) -> Counter[str] | None:
-        """Counts by reason, once the file is as the list; None when it was, and then it is not touched."""
-        if not (self._new or self._runs or self._dropped) and self.file.exists():
+    def write(self, *, counted: bool = True) -> Counter[str] | None:
+        """Counts by reason, once the file is as the list; None when it was, and then it is not touched.
+
+        Args:
+            counted: somebody has the counts of the file as it is; else they are told anyway.
+        """
+        if counted and not (self._new or self._runs or self._dropped) and self.file.exists():
             return None
         counts: Counter[str] = Counter()
         with contextlib.suppress(_Same), atomic_path(self.file) as temporary:
@@ -84,7 +88,7 @@ class Refusals:
         for run in self._runs:
             run.close()
         self._new, self._runs, self._dropped = set(), [], set()
-        return None if same else counts
+        return None if same and counted else counts
 
     def _earlier(self) -> Iterator[Rejection]:
         if self.file.exists():

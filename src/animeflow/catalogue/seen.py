@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 import sqlite3
 from collections.abc import Iterator
 from itertools import chain
@@ -26,6 +27,8 @@ from ..image.picture import Limits
 from .check import Checked
 from .reading import size_and_time
 
+log = logging.getLogger(__name__)
+
 RULES = 2  # raise when `check` judges the same bytes in another way
 
 OLDER = "seen.parquet"  # the cache's name and form before; it is read once
@@ -34,9 +37,9 @@ _LISTS = ("notes", "signs", "measures")
 # Rows lie in the order in which they came, which is that of the source, so that neighbours are read together; `place` is short,
 # so that all of it fits into the memory that a run may use.
 _SCHEMA = f"""
-    begin;
-    create table seen (place integer, path text, rules text, {", ".join(_FIELDS)});
-    create index place_of on seen (place);
+    begin immediate;
+    create table if not exists seen (place integer, path text, rules text, {", ".join(_FIELDS)});
+    create index if not exists place_of on seen (place);
     commit;
 """
 MOST = 16_384  # kept in memory between two writes
@@ -61,7 +64,7 @@ class Seen:
         )
         self._new: dict[str, Checked] = {}
         self._database = _open(file) if file.exists() else None
-        if self._database is None and (older := file.with_name(OLDER)).exists():
+        if (older := file.with_name(OLDER)).exists():  # whether or not a killed run has begun to take it over
             self._take_over(older)
 
     @property
@@ -95,8 +98,23 @@ class Seen:
         if self._database is None:
             return None
         asked = f"select {', '.join(_FIELDS)} from seen where place = ? and path = ? and rules = ?"
-        row = self._database.execute(asked, (_place(key), key, self._rules)).fetchone()
-        return None if row is None else _checked(dict(zip(_FIELDS, row, strict=True)))
+        with self._trouble():
+            row = self._database.execute(asked, (_place(key), key, self._rules)).fetchone()
+            return None if row is None else _checked(dict(zip(_FIELDS, row, strict=True)))
+        return None  # nothing is kept any more
+
+    @contextlib.contextmanager
+    def _trouble(self) -> Iterator[None]:
+        """A cache that is damaged within goes; of a disk that is full, or may not be written to, somebody is told."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            why = f"{self.file} cannot be used: {error}"
+            raise DataError(why, do="see to the disk, its rights, and other runs of the same catalogue") from error
+        except sqlite3.DatabaseError:
+            log.warning("%s is damaged and begins anew: files are read again", self.file)
+            self.close()
+            _remove(self.file)
 
     def _write(self, verdicts: Iterator[tuple[str, str, Checked]]) -> None:
         first = next(verdicts, None)
@@ -106,7 +124,7 @@ class Seen:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             self._database = _open(self.file)
         marks = ", ".join("?" * (3 + len(_FIELDS)))
-        with _transaction(self._database) as database:
+        with self._trouble(), _transaction(self._database) as database:
             for path, rules, checked in chain([first], verdicts):
                 place = _place(path)
                 database.execute("delete from seen where place = ? and path = ?", (place, path))
@@ -137,8 +155,14 @@ def _open(file: Path) -> sqlite3.Connection:
         except sqlite3.DatabaseError:
             pass
         database.close()
-        file.unlink()
+        _remove(file)
     raise DataError(f"{file} cannot be made", do="see to the disk and its rights")
+
+
+def _remove(file: Path) -> None:
+    """With the journal of a killed run, which would be played into the next one."""
+    for each in (file.with_name(f"{file.name}-journal"), file):
+        each.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -148,7 +172,8 @@ def _transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     try:
         yield database
     except BaseException:
-        database.execute("rollback")
+        if database.in_transaction:  # a full disk may have ended it
+            database.execute("rollback")
         raise
     database.execute("commit")
 
@@ -160,7 +185,7 @@ def _place(path: str) -> int:
 def _stored(checked: Checked) -> Iterator[Any]:
     for name in _FIELDS:
         value = getattr(checked, name)
-        yield json.dumps(value, ensure_ascii=False) if name in _LISTS else value
+        yield json.dumps(value) if name in _LISTS else value
 
 
 def _checked(row: dict[str, Any]) -> Checked:

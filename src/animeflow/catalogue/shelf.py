@@ -11,7 +11,7 @@ from typing import Any
 _MEMORY = 64 * 2**20
 _SCHEMA = """
     create table records (number integer primary key, record text);
-    create table keys (key text primary key, number integer) without rowid;
+    create table keys (key blob primary key, number integer) without rowid;
 """
 
 
@@ -31,19 +31,24 @@ class Shelf:
         text = json.dumps(record, default=_plain)
         number = self._database.execute("insert into records (record) values (?)", (text,)).lastrowid
         how = "replace" if replace else "ignore"
-        rows = [(key, number) for key in keys]
+        rows = [(_bytes(key), number) for key in keys]
         if self._database.executemany(f"insert or {how} into keys values (?, ?)", rows).rowcount < 1:
             self._database.execute("delete from records where number = ?", (number,))
 
     def get(self, key: str) -> dict[str, Any] | None:
         asked = "select record from keys join records using (number) where key = ?"
-        row = self._database.execute(asked, (key,)).fetchone()
+        row = self._database.execute(asked, (_bytes(key),)).fetchone()
         return None if row is None else dict(json.loads(row[0]))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Every record, in the order in which they came."""
         for (text,) in self._database.execute("select record from records order by number"):
             yield json.loads(text)
+
+
+def _bytes(key: str) -> bytes:
+    """A key may name a file whose name is no UTF-8."""
+    return key.encode("utf-8", "surrogatepass")
 
 
 def _plain(value: Any) -> Any:

@@ -73,7 +73,7 @@ class Catalogue:
         """How a file's path is written in the table."""
         text, root = os.path.abspath(file), f"{self.root}{os.sep}"
         if text.startswith(root):  # of nearly all
-            return text.removeprefix(root)
+            return text.removeprefix(root).replace(os.sep, "/")
         file = Path(text)
         # The root has its links resolved; a file named through one of them lies below it all the same.
         place = file if file.is_relative_to(self.root) else file.parent.resolve() / file.name
@@ -242,14 +242,17 @@ class Catalogue:
         """
         for sha in sorted(self._homeless) if final else ():
             self.remove(sha)
-        rows_changed = bool(self._pending) or not self._file("catalogue.parquet").exists()
-        refused = self._refusals.write()
+        rows_changed = bool(self._pending) or "catalogue.parquet" in self._untold
+        if rows_changed:
+            self._refuse_another_table()
+        refused = self._refusals.write(counted="rejected.jsonl" not in self._untold)
         if not rows_changed and refused is None and self.config == self._manifest.get("config"):
             return False
         counts: dict[str, Any] = {key: self._manifest.get(key) for key in ("posts", "bytes", *COUNTED)}
         if rows_changed:
             with atomic_path(self._file("catalogue.parquet")) as temporary:
                 counts = write(temporary, self._pending.applied(self._batches()))
+                self._refuse_another_table()
             self._committed()
         self._manifest = {
             "version": 1,
@@ -260,7 +263,32 @@ class Catalogue:
             "sha256": {name: sha256_file(self._file(name)) for name in ("catalogue.parquet", "rejected.jsonl")},
         }
         write_json(self._file("manifest.json"), self._manifest)
+        self._untold.clear()
         return True
+
+    @cached_property
+    def _untold(self) -> set[str]:
+        """Files that are other than the manifest says, or not there: a run may have been killed before it wrote the manifest."""
+        told, names = self._manifest.get("sha256", {}), ("catalogue.parquet", "rejected.jsonl")
+        files = {name: self._file(name) for name in names}
+        return {name for name, file in files.items() if not file.exists() or sha256_file(file) != told.get(name)}
+
+    def _refuse_another_table(self) -> None:
+        """Changes are kept by the numbers of rows, which another process may have given to others."""
+        if self._table_is() != self._table:
+            raise DataError(
+                f"{self._file('catalogue.parquet')} was changed by another process",
+                why="two runs at once would lose rows of each other",
+                do="let the other one end, then run the verb again: what was learned of files is kept",
+            )
+
+    def _table_is(self) -> tuple[int, ...]:
+        """A table is written once and replaced as a whole: which one it is, none of it read."""
+        try:
+            found = os.stat(self._file("catalogue.parquet"))
+        except FileNotFoundError:
+            return ()
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
     def _committed(self) -> None:
         """The table is as it was to be. What a file is that was told of since stays known."""
@@ -275,6 +303,7 @@ class Catalogue:
 
     def _committed_rows(self) -> int:
         file = self._file("catalogue.parquet")
+        self._table = self._table_is()
         with self._read(file):
             return pq.read_metadata(file).num_rows if file.exists() else 0
 
