@@ -28,7 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("planted") / "catalogue"
     tags = [[name for name, count in PLANTED.items() if number < count] for number in range(12)]
     empty: dict[str, list[str]] = {"general": [], "copyright": [], "artist": [], "meta": []}
-    catalogue(folder, [post(number, tags=empty | {"character": names}) for number, names in enumerate(tags)])
+    drawn = [post(number, tags=empty | {"character": names}, origin="human") for number, names in enumerate(tags)]
+    catalogue(folder, drawn)
     return folder
 
 

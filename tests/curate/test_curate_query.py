@@ -181,6 +181,12 @@ def test_queries_are_made_of_others_rules_first_and_the_stricter_setting():
 def test_configs_of_the_project_are_queries_and_files_can_be_included(tmp_path: Path):
     config = compose([])
     assert curation(config).is_open
+    assert {origin for origin, policy in curation(config).provenance.items() if policy.forbidden} == {
+        "ai",
+        "ai_assisted",
+    }
+    allowing = curation(compose(["curate.provenance.ai=allow"]))
+    assert not allowing.is_open and allowing.asks_for_origins_alone
     careful = curation(compose(["curate=careful"]))
     assert careful.groups == "best" and careful.provenance["ai"].forbidden and not careful.is_open
     file = tmp_path / "mine.yaml"

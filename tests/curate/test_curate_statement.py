@@ -33,7 +33,7 @@ def test_every_count_is_of_the_rows():
     assert found.evidence == {"certain png_text": 1, "declared tag": 2} and found.claimed == 2
     assert found.sources == {"danbooru": 1, "folder": 4} and found.licences == {"": 2, "CC0": 2, "asked by mail": 1}
     assert found.generators == {"ComfyUI": 1} and found.reviewed == 2
-    assert found.snapshot == ("2026-01-31", "2026-02-28") and not found.missing
+    assert found.snapshot == ("2026-01-31", "2026-02-28") and found.missing == {"origin": 1}
     said = " ".join(found.sentences())
     assert "2 of 5 pictures are known to be synthetic, and 1 are of unknown origin" in said
     assert "2 pictures (40.0 %) were kept by a person" in said and "from 2026-01-31 to 2026-02-28" in said
@@ -44,12 +44,14 @@ def test_every_count_is_of_the_rows():
 @pytest.mark.parametrize(
     ("require", "missing"),
     [
-        ({}, {}),
+        ({}, {"origin": 1}),
+        ({"origin": "certify"}, {"origin": 1}),
         ({"origin": True}, {"origin": 1}),
-        ({"licence": True, "snapshot": True}, {"licence": 2, "snapshot": 2}),
-        ({"reviewed": 0.4}, {}),
-        ({"reviewed": 0.41}, {"reviewed": 1}),
-        ({"reviewed": 1.0}, {"reviewed": 3}),
+        ({"origin": False}, {}),
+        ({"origin": False, "licence": True, "snapshot": True}, {"licence": 2, "snapshot": 2}),
+        ({"origin": False, "reviewed": 0.4}, {}),
+        ({"origin": False, "reviewed": 0.41}, {"reviewed": 1}),
+        ({"origin": False, "reviewed": 1.0}, {"reviewed": 3}),
     ],
 )
 def test_what_is_required_is_missed_exactly(require: dict, missing: dict[str, int]):
@@ -58,8 +60,24 @@ def test_what_is_required_is_missed_exactly(require: dict, missing: dict[str, in
     if not missing:
         insist(found)
         return
-    with pytest.raises(DataError, match=f"{next(iter(missing.values()))} pictures"):
+    with pytest.raises(DataError, match=f"{next(iter(missing.values()))} of 5 pictures") as caught:
         insist(found)
+    assert caught.value.where and all(f"curate.require.{name}" in caught.value.where for name in missing)
+    if "origin" in missing:
+        assert "curate.require.origin=false" in str(caught.value) and "decide --origin" in str(caught.value)
+
+
+def test_shards_are_cut_from_unknown_origins_unless_they_are_asked_for():
+    asked = [(word, Requirements(origin=word).of_shards) for word in ("certify", False, True)]
+    assert [bool(statement(POSTS, set(), require=require).missing) for _, require in asked] == [False, False, True]
+    others = Requirements(licence=True, snapshot=True, reviewed=0.5).of_shards
+    assert (others.licence, others.snapshot, others.reviewed) == (True, True, 0.5)
+
+
+def test_what_is_asked_of_origins_is_one_of_three_words():
+    for wrong, meant in (("certfy", "certify"), ("True", "true"), ("flase", "false")):
+        with pytest.raises(ConfigError, match=f"did you mean '{meant}'"):
+            Requirements(origin=wrong)
 
 
 def test_an_empty_set_has_a_statement():
@@ -67,6 +85,8 @@ def test_an_empty_set_has_a_statement():
         POSTS.slice(0, 0), set(), require=Requirements(origin=True, licence=True, snapshot=True, reviewed=1)
     )
     assert found.pictures == 0 and not found.missing and found.sentences()
+    with pytest.raises(DataError, match="no picture"):
+        insist(found)
 
 
 def test_a_share_is_a_share():

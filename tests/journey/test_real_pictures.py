@@ -314,11 +314,15 @@ def test_native_and_diffusers_files_are_one_codec(test_data: Path, tmp_path: Pat
 
 def test_certify_says_what_is_known_of_them_and_no_more(journey: Journey, animeflow: Callable[..., str]) -> None:
     """No file of them names a generator and no post says who drew it: all of them are of unknown origin, and so it is printed."""
-    facts = json.loads(animeflow("certify", *journey.words, "--json"))
+    told = animeflow("certify", *journey.words, code=1)
+    assert f"0 of {PICTURES} pictures are known to be synthetic, and {PICTURES} are of unknown origin" in told
+    assert f"{PICTURES} of {PICTURES} pictures are of unknown origin" in told
+    assert not (journey.set / "catalogue" / "statement.json").exists()
+    facts = json.loads(animeflow("certify", *journey.words, "curate.require.origin=false", "--json"))
     assert facts["pictures"] == PICTURES and facts["origins"] == {"unknown": PICTURES}
     assert facts["evidence"] == {} and facts["generators"] == {} and facts["reviewed"] == 0
     assert facts["sources"] == {"danbooru": PICTURES} and facts["ratings"] == {"general": PICTURES}
     assert files.read_json(journey.set / "catalogue" / "statement.json")["pictures"] == PICTURES
-    for verb in ("certify", "shard"):
-        told = animeflow(verb, *journey.words, "curate.require.origin=true", code=2)
-        assert f"{PICTURES} pictures are of unknown origin" in told
+    for verb, code in (("certify", 1), ("shard", 2)):
+        told = animeflow(verb, *journey.words, "curate.require.origin=true", code=code)
+        assert f"{PICTURES} of {PICTURES} pictures are of unknown origin" in told

@@ -34,6 +34,8 @@ GROUPS = ("keep", "best")
 DECISIONS = ("ignored", "rejected", "reviewed")
 SPLITS = ("pictures", "groups")
 """Each from lenient to strict: a query is as strict as the strictest that it includes."""
+SYNTHETIC = ("ai", "ai_assisted")
+"""Origins that the `open` query forbids."""
 
 EXTRA = {
     "review": "keep, reject, flag or none",
@@ -121,9 +123,16 @@ class Query:
 
     @property
     def is_open(self) -> bool:
-        """Whether it asks for nothing that a fresh catalogue could fail: what sets had before there were queries."""
-        asks = (self.rules, self.groups, self.decisions, self.slice, self.provenance, self.own)
-        return asks == ((), "keep", "rejected", None, dict.fromkeys(ORIGINS, Policy()), "forbid")
+        """Whether it asks for nothing but that no picture is synthetic: the plain `open` query."""
+        usual = {origin: Policy(forbidden=origin in SYNTHETIC) for origin in ORIGINS}
+        return self.asks_for_origins_alone and (self.provenance, self.own) == (usual, "forbid")
+
+    @property
+    def asks_for_origins_alone(self) -> bool:
+        """Whether nothing but its origin can take a picture out of a catalogue in which nobody decided yet."""
+        caps = any(policy.cap is not None for policy in self.provenance.values())
+        asks = (self.rules, self.groups, self.decisions, self.slice, caps)
+        return asks == ((), "keep", "rejected", None, False)
 
     def weights(self) -> dict[str, float]:
         """Origin -> how often a picture of it comes beside others. The loader's part; no picture is left out by it."""

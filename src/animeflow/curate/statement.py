@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from ..catalogue.post import ORIGINS, SCHEMA
-from ..core.errors import ConfigError, DataError
+from ..core.errors import ConfigError, DataError, did_you_mean
 from ..image.evidence.sign import Sign
+from .query import SYNTHETIC
 from .selection import Selection
 
+CERTIFY = "certify"
 COLUMNS = ("uid", "origin", "evidence", "generator", "source", "licence", "snapshot", "rating")
 WORDS = {
     "human": "by people",
@@ -36,22 +38,33 @@ class Requirements:
     """What must be known of every picture before a set is certified, and before shards are cut from it.
 
     Args:
-        origin: no picture of unknown origin.
+        origin: no picture of unknown origin; CERTIFY asks so when a set is certified, and lets shards be cut.
         licence: every picture has a note on its licence.
         snapshot: every picture says when it was taken.
         reviewed: share of the pictures that a person decided to keep, at least.
     """
 
-    origin: bool = False
+    origin: bool | str = CERTIFY
     licence: bool = False
     snapshot: bool = False
     reviewed: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.origin not in (CERTIFY, True, False):
+            known = (CERTIFY, "true", "false")
+            raise ConfigError(
+                f"'{self.origin}' is unknown{did_you_mean(str(self.origin), known)}",
+                where="curate.require.origin", do=f"choose one of: {', '.join(known)}",
+            )  # fmt: skip
         if not 0 <= self.reviewed <= 1:
             raise ConfigError(
                 f"reviewed={self.reviewed} is not a share", where="curate.require.reviewed", do="choose 0 to 1"
             )
+
+    @property
+    def of_shards(self) -> Requirements:
+        """What is asked before shards are cut: a set can be built while nobody vouches for its origins yet."""
+        return replace(self, origin=self.origin is True)
 
 
 @dataclass(frozen=True)
@@ -86,7 +99,7 @@ class Statement:
     def sentences(self) -> list[str]:
         """The statement for a model card."""
         total = self.pictures
-        synthetic = sum(self.origins.get(name, 0) for name in ("ai", "ai_assisted"))
+        synthetic = sum(self.origins.get(name, 0) for name in SYNTHETIC)
         unknown = self.origins.get("unknown", 0)
         lines = [
             f"{synthetic:,} of {total:,} pictures are known to be synthetic, and {unknown:,} are of unknown origin."
@@ -119,7 +132,7 @@ def statement(
     Args:
         posts: the set's pictures, one row each, with COLUMNS.
         kept: uids that a person decided to keep.
-        require: what `missing` counts; nothing by default.
+        require: what `missing` counts; pictures of unknown origin by default.
         selection: the query, for the record.
     """
     require, origins = require or Requirements(), _counts(posts["origin"])
@@ -142,7 +155,9 @@ def statement(
 
 
 def insist(found: Statement) -> None:
-    """Raises DataError where the set lacks what was required of it."""
+    """Raises DataError where the set lacks what was required of it, or has no picture at all."""
+    if not found.pictures:
+        raise _empty(found)
     if not found.missing:
         return
     asked = {
@@ -151,13 +166,33 @@ def insist(found: Statement) -> None:
         "snapshot": "do not say when they were taken",
         "reviewed": "more have to be kept by a person",
     }
+    do = {
+        "origin": "say what is known of origins (animeflow decide --origin, +catalogue.source.origin=human for a folder), leave "
+        "the unknown ones out (curate.provenance.unknown=forbid), or let them be unknown (curate.require.origin=false)",
+        "licence": "note it (catalogue.licence), or ask for none (curate.require.licence=false)",
+        "snapshot": "note the day (catalogue.snapshot), or ask for none (curate.require.snapshot=false)",
+        "reviewed": "look at them (animeflow decide --keep), or ask for fewer (curate.require.reviewed)",
+    }
     raise DataError(
-        "; ".join(f"{count:,} pictures {asked[name]}" for name, count in found.missing.items()),
-        where="curate.require",
-        why="a statement about them would not be true",
-        do="leave pictures of unknown origin out (curate.provenance.unknown=forbid), say what is known of them (animeflow decide "
-        "--origin and --keep; catalogue.licence, catalogue.snapshot, +catalogue.source.origin=human for a folder), "
-        "or require less",
+        "; ".join(f"{count:,} of {found.pictures:,} pictures {asked[name]}" for name, count in found.missing.items()),
+        where=", ".join(f"curate.require.{name}" for name in found.missing),
+        why="what is not known is not proven, and a statement that says more would not be true",
+        do="; ".join(do[name] for name in found.missing),
+    )
+
+
+def _empty(found: Statement) -> DataError:
+    counts = found.selection.get("counts", {})
+    left_out = ", ".join(f"{name} {fates['dropped']:,}" for name, fates in counts.items() if fates["dropped"])
+    synthetic = [name for name in SYNTHETIC if counts.get(f"origin.{name}", {}).get("dropped")]
+    take = "".join(f", curate.provenance.{name}=allow takes what is {WORDS[name]}" for name in synthetic)
+    return DataError(
+        "the set has no picture",
+        where=f"curate ({found.selection.get('name', 'open')})",
+        why=f"left out: {left_out}" if left_out else "the catalogue is empty",
+        do=f"'animeflow filter' says which rule takes what out{take}"
+        if left_out
+        else "run 'animeflow catalogue' first",
     )
 
 

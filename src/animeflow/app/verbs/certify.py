@@ -1,4 +1,4 @@
-"""Print what is known of where the pictures of a set are from, for its model card; fail where what is required is missing."""
+"""Print what is known of where the pictures of a set are from, for its model card; fail where evidence is missing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from ...core import files
+from ...core.errors import DataError
 from ..compose import compose
 from ..curation import refused, requirements, selection
 from ..show import page
@@ -17,7 +18,8 @@ from ..wiring import Workspace
 log = logging.getLogger(__name__)
 
 
-def run(overrides: Sequence[str], *, json: bool = False) -> None:
+def run(overrides: Sequence[str], *, json: bool = False) -> int:
+    """The exit code: 0 where the set has all that is required of it, 1 where evidence is missing, after the statement."""
     from ...curate.statement import insist, statement_of
 
     config = compose(overrides)
@@ -31,8 +33,13 @@ def run(overrides: Sequence[str], *, json: bool = False) -> None:
         click.echo(jsons.dumps(facts, indent=2, ensure_ascii=False))
     else:
         _print(facts)
-    insist(found)  # nothing is written of a set that lacks what was required
+    try:
+        insist(found)
+    except DataError as error:  # nothing is written of a set that lacks what was required
+        click.echo(f"error: {error}", err=True)
+        return 1
     files.write_json(place.catalogue / "statement.json", facts)
+    return 0
 
 
 def _print(facts: dict) -> None:

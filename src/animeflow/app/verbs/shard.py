@@ -34,7 +34,12 @@ def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
     if not len(catalogue):
         raise DataError("the catalogue is empty", where=str(place.catalogue), do="run 'animeflow catalogue' first")
     chosen = selection(config)
-    insist(statement_of(chosen, require=requirements(config)))
+    required = requirements(config)
+    known = statement_of(chosen, require=required.of_shards)
+    insist(known)
+    if required.origin and (unknown := known.origins.get("unknown", 0)):
+        told = f"{unknown:,} of {len(chosen):,} pictures are of unknown origin"
+        log.info("%s: nobody says that people drew them, and 'animeflow certify' insists on it", told)
     posts = _named(config, list(chosen.posts(val_share=config["catalogue"]["val_share"])))
     posts = with_machine_tags(config, posts)
     if not chosen.is_trivial:
