@@ -3,8 +3,10 @@ they hold is one. Clusters are played by small scripts on the PATH; torchrun is 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import re
 import shlex
 import shutil
@@ -173,7 +175,7 @@ class Cluster:
                 env=self.environment,
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=300,
                 check=False,
             )
             self.said = done.stdout + done.stderr
@@ -292,7 +294,7 @@ rank, attempt = int(os.environ["RANK"]), int(os.environ["TORCHELASTIC_RESTART_CO
 folder, stop = Path(os.environ["OUT"]), []
 for number in (signal.SIGTERM, signal.SIGUSR1):
     signal.signal(number, lambda *got: stop.append(got[0]))
-dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=40))
+dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=120))
 total = torch.tensor([1 << rank])
 if os.environ.get("KILL") and rank == 1 and attempt < int(os.environ["KILL"]):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -308,9 +310,12 @@ os._exit(75 if stop else 0)
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """One that no program is given by chance, so that it is free when torchrun asks for it, too."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def start_node(folder: Path, **environment: str) -> subprocess.Popen[str]:
@@ -341,11 +346,11 @@ def heard(node: subprocess.Popen[str], patience: float) -> str:
 def test_a_signal_to_the_launcher_lets_every_process_save(tmp_path: Path, name: str) -> None:
     node = start_node(tmp_path, GPUS="2")
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while len(list(tmp_path.glob("up-*"))) < 2 and node.poll() is None and time.monotonic() < end:
             time.sleep(0.05)
         node.send_signal(getattr(signal, name))  # bash has made room for torchrun: there is one process to signal
-        said, _ = node.communicate(timeout=60)
+        said, _ = node.communicate(timeout=300)
     finally:
         node.kill()
     assert sorted(path.name for path in tmp_path.glob("saved-*")) == ["saved-0", "saved-1"], said
@@ -362,7 +367,7 @@ def test_two_nodes_start_again_in_place_when_a_process_dies(tmp_path: Path) -> N
         for rank in range(2)
     ]
     with ThreadPoolExecutor() as readers:  # both pipes are read, so that neither node waits for room in its own
-        said = list(readers.map(lambda node: heard(node, 300), nodes))
+        said = list(readers.map(lambda node: heard(node, 600), nodes))
     assert [node.returncode for node in nodes] == [0, 0], "\n-- the other node --\n".join(said)
     up = [(tmp_path / f"up-{rank}").read_text().split() for rank in range(2)]
     assert [total for total, _ in up] == ["3", "3"], "they do not add up what both brought"
@@ -421,7 +426,7 @@ def test_a_runtime_that_speaks_torchruns_words_is_understood(cluster: Cluster) -
         "PET_MASTER_PORT": "29400",
     }
     command = ["bash", str(cluster.checkout / "scripts" / "launch" / "node.sh"), "name=neko"]
-    subprocess.run(command, env=cluster.environment | told, check=True, timeout=60)
+    subprocess.run(command, env=cluster.environment | told, check=True, timeout=300)
     (line,) = cluster.lines("torchrun")
     assert "--nnodes 2 --rdzv-backend c10d --rdzv-endpoint head:29400" in line
     assert "is_host=true" in line
@@ -449,7 +454,7 @@ def test_the_skypilot_file_ends_as_the_run_did(cluster: Cluster, tmp_path: Path,
         ["bash", "-c", script],
         env=cluster.environment | told,
         cwd=cluster.checkout,
-        timeout=60,
+        timeout=300,
         check=False,
         capture_output=True,
         text=True,
