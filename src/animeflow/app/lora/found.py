@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ OTHER = "no_picture"  # neither picture nor sidecar: nothing to worry about
 EMPTY = "empty"  # a mask or alpha that shows nothing of its picture: all of it counts
 SMALL = ("too_small", "too_cropped")  # reasons of `data.assign`
 CURATE = "left_out_by_the_query"
+GENERATED = "made_by_a_generator"  # and left out by the query for that
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Seen:
         facts: what its sidecars say: `tags` by category, `captions` by language, `rating`.
         masked: what tells the figure from its background: "sidecar", "alpha", "" or EMPTY.
         proven: its pixels were decoded; of large sets only the header is read before the run.
+        origin: what its file and its sidecars say. sign: the strongest word for it.
     """
 
     path: Path
@@ -35,6 +37,8 @@ class Seen:
     facts: Mapping[str, Any] = field(default_factory=dict)
     masked: str = ""
     proven: bool = True
+    origin: str = "unknown"
+    sign: str = ""
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -51,18 +55,20 @@ class Seen:
             uid=self.uid, sha256=f"{self.uid:016x}", path=str(self.path), width=self.width, height=self.height, bytes=0,
             format=self.format, tags=dict(self.facts.get("tags", {})), captions=dict(self.facts.get("captions", {})),
             rating=str(self.facts.get("rating", "unknown")), score=None, created_at=None, source=source, source_id=None,
-            url=None, origin="unknown", truth=None, split="train",
+            url=None, origin=self.origin, truth=None, split="train",
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """A file that will not be used, and why. `uid` is that of a whole picture, which only has no place in this run."""
+    """A file that will not be used, and why. `uid` is that of a whole picture, which only has no place in this run; `allow` is
+    the setting that takes what is GENERATED."""
 
     path: Path
     reason: str
     detail: str = ""
     uid: int | None = None
+    allow: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,3 +119,8 @@ class Found:
     @property
     def reasons(self) -> Counter[str]:
         return Counter(each.reason for each in self.dropped)
+
+
+def allowing(dropped: Iterable[Dropped]) -> list[str]:
+    """The settings that take those back that were left out for being generated."""
+    return sorted({each.allow for each in dropped if each.allow})

@@ -16,7 +16,7 @@ from ..wiring import Workspace, bucket_plan, captions
 from .base import TINY
 from .begun import begun
 from .choose import CONCEPTS, OURS, PRESET, YOU, Chosen
-from .found import CURATE, EMPTY, SMALL, Group
+from .found import CURATE, EMPTY, GENERATED, SMALL, Group, allowing
 
 SHOWN = 4  # buckets
 
@@ -101,6 +101,11 @@ def _sizes(chosen: Chosen) -> Iterator[Row]:
         reasons = Counter(each.reason.replace("_", " ") for each in small)
         told = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
         yield Row("left out for size", told, "", f"{small[0].path.name}: {small[0].detail}", warns=True)
+    generated = [each for each in chosen.found.dropped if each.reason == GENERATED]
+    if generated:
+        number = len(chosen.found.pictures) + sum(each.reason in (CURATE, GENERATED) for each in chosen.found.dropped)
+        why = f"{generated[0].path.name} is {generated[0].detail}; {' '.join(allowing(generated))} takes them"
+        yield Row("left out as generated", f"{len(generated)} of {number}", chosen.origin("curate"), why, warns=True)
     curated = [each for each in chosen.found.dropped if each.reason == CURATE]
     if curated:
         why = f"{curated[0].path.name}: {curated[0].detail}"

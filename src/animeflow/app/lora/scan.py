@@ -14,17 +14,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...catalogue.candidate import Candidate
+from ...catalogue.origin import origin_of
 from ...catalogue.post import uid_of
 from ...catalogue.sources.folder import FolderSource
 from ...catalogue.walk import files_in, is_picture, made_in, mask_of
 from ...core.errors import DataError
 from ...image.decode import decode
+from ...image.evidence.screen import screen, written
+from ...image.evidence.sign import Sign
 from ...image.header import read_header
 from ...image.mask import read_mask
 from ...image.picture import BadPicture, Limits
 from ...text.blocklist import Blocklist
 from ...text.trigger import kohya_folder
-from .found import EMPTY, OTHER, SMALL, Dropped, Found, Group, Seen
+from .found import CURATE, EMPTY, GENERATED, OTHER, SMALL, Dropped, Found, Group, Seen, allowing
 
 REGULARISATION = ("reg", "regs", "regularisation", "regularization")
 MASKS = ("mask", "masks")
@@ -89,6 +92,19 @@ def require_enough(found: Found, *, least: int = LEAST) -> None:
                     why="enlarged pictures teach blur",
                     do="give larger ones, or allow more: data.shard.max_upscale=2, data.shard.min_side=64",
                 )
+            out = [
+                each
+                for each in found.dropped
+                if each.reason in (CURATE, GENERATED) and each.path.is_relative_to(group.root)
+            ]
+            if out:
+                allow = f": {each} takes them" if (each := " ".join(allowing(out))) else ""
+                raise DataError(
+                    f"{count} of {group.title}, and {len(out)} that the query leaves out",
+                    where=str(out[0].path),
+                    why=out[0].detail,
+                    do=f"add others, or change the query{allow}",
+                )
             raise DataError(
                 f"{count} of {group.title}",
                 where=str(group.root),
@@ -140,7 +156,7 @@ class _Reader:
         if digest in self._known:
             return Dropped(path, "duplicate_file", "the same bytes are here under another name")
         try:
-            seen = self._picture(path, data, digest)
+            seen, signs = self._picture(path, data, digest)
         except BadPicture as bad:
             return Dropped(path, bad.reason, bad.detail)
         self._known.add(digest)
@@ -150,18 +166,23 @@ class _Reader:
         except BadPicture as bad:  # the shards refuse its picture too
             return Dropped(path, bad.reason, f"{beside.name if beside else ''}: {bad.detail}", seen.uid)
         words = {"tags": facts.tags, "captions": facts.captions, "rating": facts.rating}
-        return replace(seen, facts=words, masked=masked)
+        known = origin_of(facts.origin, facts.evidence, (sign.word for sign in signs))
+        sign = known.evidence[0] if known.evidence else ""
+        return replace(seen, facts=words, masked=masked, origin=known.origin, sign=sign)
 
-    def _picture(self, path: Path, data: bytes, digest: str) -> Seen:
+    def _picture(self, path: Path, data: bytes, digest: str) -> tuple[Seen, tuple[Sign, ...]]:
+        """What it is, and what in its file speaks of a generator: of one that is not decoded, what is written beside the pixels."""
         head, uid = read_header(data, self.limits), uid_of(digest)
         pixels = (head.height or 0) * (head.width or 0)
         if head.height and head.width and pixels > self.left:
-            return Seen(path, uid, head.width, head.height, head.format, proven=False)
+            signs = written(data, head.format, limits=self.limits)
+            return Seen(path, uid, head.width, head.height, head.format, proven=False), signs
         picture = decode(data, limits=self.limits)
         facts, alpha = picture.facts, picture.alpha
         self.left -= facts.height * facts.width
         masked = "" if alpha is None else "alpha" if alpha.any() else EMPTY
-        return Seen(path, uid, facts.width, facts.height, facts.format, masked=masked)
+        seen = Seen(path, uid, facts.width, facts.height, facts.format, masked=masked)
+        return seen, screen(data, picture, limits=self.limits)
 
     def _mask(self, beside: Path, seen: Seen) -> str:
         """What shards will say of it. Raises BadPicture for one that does not fit its picture."""

@@ -36,8 +36,20 @@ def screened(
 ) -> tuple[tuple[Sign, ...], tuple[str, ...]]:
     """The same, and slugs of places that are there and could not be read, for counting."""
     places = Places(left=(limits or Limits()).max_text_bytes)
+    found = _written(data, picture.facts.format, places)
+    _look(found, _hidden, data, picture, places)
+    _look(found, invisible, picture)
+    return _strongest_first(found), tuple(dict.fromkeys(places.notes))
+
+
+def written(data: bytes, form: str, *, limits: Limits | None = None) -> tuple[Sign, ...]:
+    """Signs in what is written beside the pixels, of a file whose format is known; it does not have to be decoded."""
+    return _strongest_first(_written(data, form, Places(left=(limits or Limits()).max_text_bytes)))
+
+
+def _written(data: bytes, form: str, places: Places) -> list[Sign]:
     found: list[Sign] = []
-    _look(found, _read, data, picture, places)
+    _look(found, _read, data, form, places)
     for packet in places.exif:
         _look(found, _exif, packet, places)
     for packet in places.xmp:
@@ -45,10 +57,12 @@ def screened(
     for blob in places.c2pa:
         _look(found, _manifests, blob, places)
     _look(found, _texts, places.texts)
-    _look(found, _hidden, data, picture, places)
-    _look(found, invisible, picture)
+    return found
+
+
+def _strongest_first(found: list[Sign]) -> tuple[Sign, ...]:
     kept = {(sign.grade, sign.says, sign.kind, sign.tool): sign for sign in reversed(found)}
-    return tuple(sorted(kept.values(), key=_rank)), tuple(dict.fromkeys(places.notes))
+    return tuple(sorted(kept.values(), key=_rank))
 
 
 def _look(found: list[Sign], read: Callable[..., list[Sign]], *what: object) -> None:
@@ -58,8 +72,8 @@ def _look(found: list[Sign], read: Callable[..., list[Sign]], *what: object) -> 
         return  # a broken place holds no sign; the others are still looked at
 
 
-def _read(data: bytes, picture: Picture, places: Places) -> list[Sign]:
-    reader = READERS.get(picture.facts.format)
+def _read(data: bytes, form: str, places: Places) -> list[Sign]:
+    reader = READERS.get(form)
     if reader is not None:
         reader(data, places)
     return []
