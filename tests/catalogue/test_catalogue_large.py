@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from animeflow.catalogue import beside, index, pending, refusals
+from animeflow.catalogue import beside, files, index, pending, refusals, seen
 from animeflow.catalogue.aside import Aside
 from animeflow.catalogue.files import Files
 from animeflow.catalogue.index import Index, Sorted, Texts
@@ -26,8 +26,9 @@ from animeflow.catalogue.ordered import merged
 from animeflow.catalogue.post import Post, uid_of
 from animeflow.catalogue.refusals import Refusals, Rejection
 from animeflow.catalogue.shelf import Shelf
-from animeflow.catalogue.sources import array, dump
+from animeflow.catalogue.sources import array, dump, matching
 from animeflow.catalogue.sources.folder import FolderSource
+from animeflow.catalogue.sources.gallery_dl import GalleryDlSource
 from animeflow.catalogue.table import Catalogue
 from animeflow.core.errors import DataError
 from animeflow.core.files import sha256
@@ -159,11 +160,11 @@ def test_a_part_that_another_process_merges_meanwhile_is_looked_for_anew(
 
 def test_a_damaged_part_is_told_with_its_folder(tmp_path: Path):
     file = tmp_path / "prints.parquet"
-    rows = [{"uid": uid, "print": os.urandom(40)} for uid in range(500)]
+    rows = [{"uid": uid, "print": b"%d" % uid} for uid in range(500)]
     beside.append(file, beside.PRINTS, rows)
     (part,) = beside._parts(file)
     data = bytearray(part.read_bytes())
-    data[len(data) // 4 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 4)
+    data[4 : len(data) // 2] = bytes(len(data) // 2 - 4)  # from the head of the first page
     part.write_bytes(data)
     with pytest.raises(DataError, match=r"prints\.parts"):
         beside.read(file, beside.PRINTS)
@@ -277,9 +278,9 @@ def test_texts_are_known_once_they_were_added(monkeypatch: pytest.MonkeyPatch):
 
 def test_files_are_found_by_their_names(tmp_path: Path):
     paths = [tmp_path / name for name in ("a.png", "b/ü c.png", os.fsdecode(b"b/\xff.png"), "b/d.png")]
-    files = Files(tmp_path, paths)
-    assert list(files) == paths and [files.find(path) for path in paths] == [0, 1, 2, 3]
-    assert tmp_path / "b" not in files and Path("/elsewhere/a.png") not in files
+    made = Files(tmp_path, paths)
+    assert list(made) == paths and [made.find(path) for path in paths] == [0, 1, 2, 3]
+    assert tmp_path / "b" not in made and Path("/elsewhere/a.png") not in made
 
 
 @pytest.mark.parametrize("most", [1, 4, 1000])
@@ -346,6 +347,29 @@ def test_two_rows_of_a_path_are_found_among_others_of_its_number(tmp_path: Path,
     rows = [post(1, path="a.png"), post(2, path="b.png"), post(3, path="a.png"), post(4, path="c.png")]
     pq.write_table(pa.Table.from_pylist([each.as_row() for each in rows], pending.SCHEMA), tmp_path / "table")
     assert Index.read(tmp_path / "table").homeless == {rows[0].sha256}
+
+
+def test_of_two_paths_whose_numbers_meet_both_pictures_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """In every list that is looked up by numbers: named twice, the files of a source, the rows, the verdicts."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(5):
+        pixels = np.random.default_rng(number).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"danbooru_{number}.png")
+    lines = [{"category": "danbooru", "id": number, "tags": f"tag_{number}", "rating": "g"} for number in range(5)]
+    (folder / "data.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
+    ingest(Catalogue(tmp_path / "alone"), GalleryDlSource(folder), workers=0)
+    for module in (index, files, matching):
+        monkeypatch.setattr(module, "number_of", lambda text: 7)
+    monkeypatch.setattr(seen, "_place", lambda path: 7)
+    report = ingest(Catalogue(tmp_path / "met"), GalleryDlSource(folder), workers=0)
+    assert (report.added, dict(report.rejected)) == (5, {})
+    again = ingest(Catalogue(tmp_path / "met"), GalleryDlSource(folder), workers=0)
+    assert (again.known, again.updated, again.decoded) == (5, 0, 0)
+    for name in ("catalogue.parquet", "prints.parquet"):
+        assert (tmp_path / "met" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+    posts = {post.source_id: post for post in Catalogue(tmp_path / "met").posts()}
+    assert {number: each.tags["general"] for number, each in posts.items()} == {str(n): [f"tag_{n}"] for n in range(5)}
 
 
 def test_a_name_that_is_no_utf_8_is_a_key_too():
@@ -417,6 +441,7 @@ import sys
 from pathlib import Path
 from animeflow.catalogue import ingest, looks, seen, beside
 from animeflow.catalogue.sources.folder import FolderSource
+from animeflow.catalogue.sources.gallery_dl import GalleryDlSource
 from animeflow.catalogue.table import Catalogue
 ingest.WINDOW, ingest.COMMIT_EVERY, ingest.COMMIT_AT_LEAST_EVERY, looks.MOST, seen.MOST, beside.FAN = 2, 6, 6, 3, 3, 2
 print("begun", flush=True)
