@@ -18,20 +18,22 @@ from ..core.log import progress
 from ..image.picture import Limits
 from ..text.blocklist import Blocklist
 from .aside import Aside
-from .candidate import Candidate, Source
+from .candidate import Candidate, Facts, Source
 from .check import Checked, Pool, check_all
 from .index import Texts
 from .looks import Looks
 from .origin import origin_of
 from .own import OwnSamples
 from .post import Post, uid_of
-from .reading import read_file
+from .reading import read_file, size_and_time
+from .said import Said, Statement, joined, origin_by
 from .seen import Seen
 from .split import split_of
 from .table import Catalogue, Rejection
 
 WINDOW = 2048
 COMMIT_EVERY = 32_768  # found between two commits, at least
+WITHDRAWN = "another source"  # so is listed what another source's words put out, until its own source is read again
 COMMIT_AT_LEAST_EVERY = 262_144  # what changed since the last one is in memory
 
 
@@ -42,6 +44,8 @@ class IngestReport:
     Attributes:
         updated: those of `known` whose facts, or the name of whose file, had changed.
         decoded: files that were opened; the others were unchanged since an earlier run or refused unopened.
+        withdrawn: pictures of other sources that left the catalogue, because this one's words forbid the same bytes.
+        told: pictures with another origin or evidence now, by what is said of a copy.
         notes: harmless oddities of decoded files, such as a broken colour profile.
     """
 
@@ -51,6 +55,8 @@ class IngestReport:
     known: int = 0
     updated: int = 0
     decoded: int = 0
+    withdrawn: int = 0
+    told: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
@@ -62,6 +68,10 @@ class IngestReport:
             f"{self.source}: {self.found:,} found = {self.added:,} added + {known} + {self.rejected.total():,} rejected",
             f"  {self.decoded:,} decoded in {self.seconds:.1f} s",
         ]
+        if self.withdrawn:
+            lines.append(f"  {self.withdrawn:,} of other sources left: the same bytes are on the blocklist here")
+        if self.told:
+            lines.append(f"  {self.told:,} have another origin or evidence, by what is said of a copy")
         lines += [f"  rejected {reason:<18} {number:>9,}" for reason, number in self.rejected.most_common()]
         lines += [f"  note     {note:<18} {number:>9,}" for note, number in self.notes.most_common()]
         return lines
@@ -104,6 +114,7 @@ def ingest(
     engine = engine or Engine(workers=os.cpu_count() or 1 if workers is None else workers)
     with contextlib.ExitStack() as stack:
         stack.callback(run.seen.close)
+        stack.callback(run.said.close)
         pool = None if engine.in_process else stack.enter_context(Pool(engine))
         advance = stack.enter_context(progress(f"catalogue {source.name}", _length(source, catalogue)))
         itself = catalogue.folder  # a catalogue kept among the pictures does not list itself
@@ -114,6 +125,7 @@ def ingest(
             run.save_sometimes()
         run.settle()
         run.save(final=True)
+        run.tell()
     run.report.seconds = time.monotonic() - started
     return run.report
 
@@ -139,12 +151,15 @@ class _Run:
         self.licence, self.snapshot, self.own = licence, snapshot, own
         self.looks = Looks(catalogue.folder)
         self.seen = Seen(catalogue.folder / "seen.sqlite", limits)
-        self.saved_at = 0
+        self.said = Said(catalogue.folder / "said.sqlite", name, lambda: catalogue.iterate("origin <> 'unknown'"))
+        self.new_from, self.saved_at = len(catalogue), 0
         self.paths = Texts()
-        self.elsewhere = Aside()
+        self.elsewhere, self.forbidden = Aside(), Aside()
 
     def save(self, *, final: bool = False) -> None:
-        self._save_verdicts()  # first: a commit that is refused costs no decoding
+        self.said.save()  # first: what is said of a post and is not in its row yet is found by the next run
+        self._save_verdicts()  # then, for a commit that is refused costs no decoding
+        self.catalogue.forget_rejections_at(WITHDRAWN, self.paths.__contains__)
         self.catalogue.commit(final=final)
         self.looks.settle()
 
@@ -171,6 +186,7 @@ class _Run:
         for i, candidate in enumerate(window):
             self.report.found += 1
             if reason := refused[i]:
+                self._note(candidate, reason)
                 detail = "named by an earlier entry of this source" if reason == "named_twice" else candidate.detail
                 self._reject(candidate, reason, detail if reason != "blocked" else "")
                 continue
@@ -196,10 +212,35 @@ class _Run:
             return candidate.reason
         if path != _storable(path):
             return "bad_name"
+        return "blocked" if self._blocks(facts) else None
+
+    def _blocks(self, facts: Facts) -> bool:
         tags = [*facts.surfaces, *(tag for names in facts.tags.values() for tag in names)]
-        if self.blocklist.blocks_post(tags, facts.captions.values(), rating=facts.rating):
-            return "blocked"
-        return None
+        return self.blocklist.blocks_post(tags, facts.captions.values(), rating=facts.rating)
+
+    def _note(self, candidate: Candidate, reason: str) -> None:
+        """What a record says that is refused unopened counts for every copy of its picture; so does a second record of one file."""
+        if reason not in ("blocked", "named_twice"):
+            return
+        facts, path = candidate.facts, _storable(self.catalogue.stored_path(candidate.path))
+        said = Statement("", reason == "blocked" or self._blocks(facts), facts.origin, facts.evidence)
+        if not said.counts:
+            return
+        if reason == "named_twice":
+            path += f"//{'blocked' if said.blocked else ' '.join((said.origin, *said.evidence))}"
+        before = self.said.get(path)
+        try:
+            size, time = size_and_time(candidate.path)
+            if before is not None and (before.bytes, before.mtime_ns) == (size, time):
+                sha256 = before.sha256
+            elif size <= self.limits.max_bytes:  # a larger one is no source's picture
+                known = self._known(candidate)
+                sha256 = (known and known.sha256) or digest_of(read_file(candidate.path))
+            else:
+                return
+        except OSError:
+            return
+        self.said.put(path, dataclasses.replace(said, sha256=sha256, bytes=size, mtime_ns=time))
 
     def _known(self, candidate: Candidate) -> Checked | None:
         try:
@@ -217,8 +258,18 @@ class _Run:
         self.report.rejected[reason] += 1
 
     def _add(self, candidate: Candidate, checked: Checked, *, decoded: bool) -> None:
-        post = self._post(candidate, checked)
+        path, facts, sha256 = self.catalogue.stored_path(candidate.path), candidate.facts, checked.sha256
+        said = Statement(sha256, origin=facts.origin, evidence=facts.evidence)
+        self.said.put(path, said, alone=self.catalogue.path_of(sha256) in (None, path))
+        others = self.said.of(sha256, besides=path)
+        post = self._post(candidate, checked, others)
+        if any(each.blocked for each in others):
+            self.forbidden.add(post)  # by words that may be gone at the end of this source
+            return
         self.looks.put(post.uid, checked, decoded=decoded)
+        self._place(post)
+
+    def _place(self, post: Post) -> None:
         first = self.catalogue.path_of(post.sha256)
         if first is not None and first != post.path:
             self.catalogue.displace(post.path)
@@ -231,14 +282,51 @@ class _Run:
 
     def settle(self) -> None:
         """When every file has been seen: bytes that are known under another path are a second copy, or a file that was renamed."""
+        for post in self.forbidden:
+            if any(each.blocked for each in self.said.of(post.sha256)):
+                self._refused(post.path, "blocked", "")
+                continue
+            if (checked := self.seen.get(post.path, self.catalogue.file(post))) is not None:
+                self.looks.put(post.uid, checked, decoded=True)
+            self._place(post)
         for post in self.elsewhere:
             first = self.catalogue.path_of(post.sha256)
             if first is not None and self._still_at(first, post.sha256):
                 self._refused(post.path, "duplicate_file", f"same bytes as {first}")
                 continue
+            self.said.moved(first)
             self.catalogue.move(post)
             self.report.known += 1
             self.report.updated += 1
+        self.said.forget_others(lambda path, sha256: self.catalogue.path_of(sha256) == path)
+
+    def tell(self) -> None:
+        """When the table is written: posts of whose bytes something else is said now than when they were made."""
+        changed = self.said.changed()
+        for post in self.catalogue.of_uids(changed):
+            statements = self.said.of(post.sha256)
+            if any(each.blocked for each in statements):
+                self._withdraw(post)
+                continue
+            known = origin_by(post, statements)
+            if (known.origin, known.evidence) != (post.origin, post.evidence):
+                self.catalogue.move(dataclasses.replace(post, origin=known.origin, evidence=known.evidence))
+                self.report.told += 1
+        if len(changed):
+            self.catalogue.commit()
+        self.said.settle()
+
+    def _withdraw(self, post: Post) -> None:
+        is_new = self.catalogue.number_of(post.sha256) >= self.new_from
+        self.catalogue.remove(post.sha256)
+        here = post.path in self.paths  # a later record of this source said it
+        self.catalogue.reject(Rejection(post.path, "blocked", "", self.name if here else WITHDRAWN))
+        if not here:
+            self.report.withdrawn += 1
+            return
+        self.report.rejected["blocked"] += 1
+        self.report.added -= is_new
+        self.report.known -= not is_new
 
     def _still_at(self, path: str, sha256: str) -> bool:
         """Whether the post of these bytes still has its file. What this run has seen is not read again."""
@@ -253,9 +341,10 @@ class _Run:
         except OSError:
             return False
 
-    def _post(self, candidate: Candidate, checked: Checked) -> Post:
+    def _post(self, candidate: Candidate, checked: Checked, others: Sequence[Statement]) -> Post:
         facts, uid = candidate.facts, uid_of(checked.sha256)
-        known = origin_of(facts.origin, facts.evidence, checked.signs, generator=facts.generator)
+        claimed, told = joined(facts.origin, facts.evidence, others)
+        known = origin_of(claimed, told, checked.signs, generator=facts.generator)
         return Post(
             uid=uid,
             sha256=checked.sha256,

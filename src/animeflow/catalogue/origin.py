@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..image.evidence.sign import GRADES, Sign
 
 SAID_BY_SITE = ("tag", "field")
+_CLAIMS = ("ai", "ai_assisted", "drawn_by_program", "human", "unknown")  # of two, the earlier one is believed
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,16 @@ def origin_of(claimed: str, told: Iterable[str], signs: Iterable[str], *, genera
     tool = generator or next((sign.tool for sign in found if sign.tool and sign.kind not in SAID_BY_SITE), None)
     origin = "ai" if claimed == "ai" else found[0].says
     return Origin(origin, tuple(sign.word for sign in found), tool)
+
+
+def strongest(claims: Iterable[str]) -> str:
+    """Of what several sources claim of the same bytes. An order of sources changes nothing."""
+    return min(claims, key=_CLAIMS.index)
+
+
+def kind_of(word: str) -> str:
+    """Of a sign's word: the place that says it."""
+    return Sign.parse(word).kind
 
 
 def _rank(sign: Sign) -> tuple[bool, int, str]:

@@ -8,7 +8,7 @@ import heapq
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -40,6 +40,7 @@ class Refusals:
         self._new: set[Rejection] = set()
         self._runs: list[IO[str]] = []
         self._dropped: set[str] = set()
+        self._judged: list[tuple[str, Callable[[str], bool]]] = []
 
     def __iter__(self) -> Iterator[Rejection]:
         """Sorted, each once."""
@@ -69,13 +70,21 @@ class Refusals:
             for run in older:
                 run.close()
 
+    def sources(self) -> set[str]:
+        """Those that the list names."""
+        return {refusal.source for refusal in self}
+
+    def forget_at(self, source: str, path_is: Callable[[str], bool]) -> None:
+        """Drop of a source what was listed until the last writing for files with such paths."""
+        self._judged.append((source, path_is))
+
     def write(self, *, counted: bool = True) -> Counter[str] | None:
         """Counts by reason, once the file is as the list; None when it was, and then it is not touched.
 
         Args:
             counted: somebody has the counts of the file as it is; else they are told anyway.
         """
-        if counted and not (self._new or self._runs or self._dropped) and self.file.exists():
+        if counted and not (self._new or self._runs or self._dropped or self._judged) and self.file.exists():
             return None
         counts: Counter[str] = Counter()
         with contextlib.suppress(_Same), atomic_path(self.file) as temporary:
@@ -87,14 +96,19 @@ class Refusals:
                 raise _Same
         for run in self._runs:
             run.close()
-        self._new, self._runs, self._dropped = set(), [], set()
+        self._new, self._runs, self._dropped, self._judged = set(), [], set(), []
         return None if same and counted else counts
 
     def _earlier(self) -> Iterator[Rejection]:
         if self.file.exists():
             # A newline alone ends a line: a detail may hold other signs that Python takes for one.
             with open(self.file, encoding="utf-8", newline="\n") as lines:
-                yield from (refusal for refusal in _parsed(lines) if refusal.source not in self._dropped)
+                yield from (refusal for refusal in _parsed(lines) if self._stays(refusal))
+
+    def _stays(self, refusal: Rejection) -> bool:
+        if refusal.source in self._dropped:
+            return False
+        return not any(refusal.source == source and path_is(refusal.path) for source, path_is in self._judged)
 
 
 class _Same(Exception):

@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from ..core.errors import ConfigError, DataError
 from ..core.files import atomic_path, read_json, sha256_file, write_json
@@ -96,6 +98,12 @@ class Catalogue:
     def has_home(self, sha256: str) -> bool:
         """Whether the file of a post still counts as its own, as far as `add` and `displace` were told."""
         return sha256 not in self._homeless
+
+    def number_of(self, sha256: str) -> int:
+        """The row of a post that is in the table."""
+        if (row := self._row(sha256)) is None:
+            raise KeyError(sha256)
+        return row.number
 
     def _row(self, sha256: str) -> _Row | None:
         if sha256 in self._now:
@@ -184,8 +192,17 @@ class Catalogue:
         self._refusals.add(rejection)
 
     def forget_rejections(self, source: str) -> None:
-        """Before a source is read again: drop what was listed for it."""
+        """Before a source is read again: drop what was listed for it, and for every source whose folder is gone: its files are of
+        no source now, or of one that has them in another place."""
         self._refusals.forget(source)
+        for other in self._refusals.sources():
+            roots = [other[at + 1 :] for at, sign in enumerate(other) if sign == ":"]  # a name may have one, too
+            if roots and not any(os.path.lexists(self.root / root) for root in roots):
+                self._refusals.forget(other)
+
+    def forget_rejections_at(self, source: str, path_is: Callable[[str], bool]) -> None:
+        """Drop what was listed for a source until now about files with such paths."""
+        self._refusals.forget_at(source, path_is)
 
     @property
     def rejections(self) -> list[Rejection]:
@@ -205,6 +222,13 @@ class Catalogue:
         for batch in self._batches() if where is None else self._query(where):
             for start in range(0, len(batch), SOME):  # as objects they take more room
                 yield from map(Post.from_row, batch.slice(start, SOME).to_pylist())
+
+    def of_uids(self, uids: NDArray[np.int64]) -> Iterator[Post]:
+        """Posts with these uids, which are sorted, in the order of the table, as last committed."""
+        for batch in self._batches() if len(uids) else ():
+            asked = batch["uid"].to_numpy()
+            found = uids[np.searchsorted(uids, asked).clip(max=len(uids) - 1)] == asked
+            yield from map(Post.from_row, batch.take(pa.array(np.flatnonzero(found))).to_pylist())
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         if self._file("catalogue.parquet").exists():
