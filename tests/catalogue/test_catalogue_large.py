@@ -27,6 +27,7 @@ from animeflow.catalogue.post import Post, uid_of
 from animeflow.catalogue.refusals import Refusals, Rejection
 from animeflow.catalogue.shelf import Shelf
 from animeflow.catalogue.sources import array, dump, matching
+from animeflow.catalogue.sources.danbooru import DanbooruSource
 from animeflow.catalogue.sources.folder import FolderSource
 from animeflow.catalogue.sources.gallery_dl import GalleryDlSource
 from animeflow.catalogue.table import Catalogue
@@ -432,6 +433,22 @@ def test_a_long_dump_that_is_cut_is_refused(tmp_path: Path, monkeypatch: pytest.
         return
     with pytest.raises(DataError):
         list(dump.read_records(tmp_path / "posts.json"))
+
+
+def test_a_dump_that_grows_while_it_is_read_is_read_as_far_as_it_was(tmp_path: Path):
+    def line(number: int) -> str:
+        return json.dumps({"id": number, "tag_string": "a", "tag_string_general": "a", "rating": "g"}) + "\n"
+
+    (tmp_path / "1.png").write_bytes(b"")
+    (tmp_path / "2.png").write_bytes(b"")
+    (tmp_path / "posts.jsonl").write_text(line(1))
+    source = DanbooruSource(tmp_path / "posts.jsonl")
+    assert len(source) == 2
+    with open(tmp_path / "posts.jsonl", "a") as posts:
+        posts.write(line(2))
+    assert [(c.path.name, c.reason) for c in source] == [
+        ("1.png", None), ("post 2", "missing_picture"), ("2.png", "missing_metadata"),
+    ]  # fmt: skip
 
 
 # kill -9 ---------------------------------------------------------------------------------------------------------------

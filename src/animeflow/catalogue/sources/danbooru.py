@@ -159,7 +159,7 @@ class DanbooruSource:
         wanted: dict[str, int] = {}
         for number, post in self._posts():
             named = md5_of(post)
-            if found.file_of[number] == NONE and named is not None and named in files:
+            if found.place_of(number) == NONE and named is not None and named in files:
                 wanted[named] = number
         for digest, number in wanted.items():
             found.take(number, files[digest])
@@ -190,9 +190,13 @@ class _Found:
         self.file_of, self.taken = array("q"), bytearray(files)
         self._elsewhere: dict[int, Path] = {}
 
+    def place_of(self, number: int) -> int | None:
+        """None for a record that the dump has since it was read for the files: somebody still writes it."""
+        return self.file_of[number] if number < len(self.file_of) else None
+
     def get(self, number: int, files: Files) -> Path | None:
-        place = self.file_of[number]
-        return self._elsewhere[number] if place == ELSEWHERE else None if place == NONE else files[place]
+        place = self.place_of(number)
+        return self._elsewhere[number] if place == ELSEWHERE else None if place in (NONE, None) else files[place]
 
     def take(self, number: int, place: int) -> None:
         self.file_of[number], self.taken[place] = place, 1
