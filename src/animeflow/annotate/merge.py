@@ -54,15 +54,20 @@ class MergePolicy:
 
 
 def merged(
-    human: Mapping[str, Sequence[str]], told: Mapping[str, Mapping[str, float]], policy: MergePolicy
+    human: Mapping[str, Sequence[str]],
+    told: Mapping[str, Mapping[str, float]],
+    policy: MergePolicy,
+    *,
+    blocklist: Blocklist | None = None,
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Tags by category, people's first in their order; and those of them that only taggers gave.
 
     Args:
         human: category -> names.
         told: tagger -> `category:name` -> score.
+        blocklist: the project's unless given. No tagger's tag that is on it comes in.
     """
-    blocked, written = Blocklist.default(), {name for names in human.values() for name in names}
+    blocked, written = blocklist or Blocklist.default(), {name for names in human.values() for name in names}
     machine: dict[str, list[str]] = {}
     for category in policy.categories:
         if policy.fill == "missing" and human.get(category):

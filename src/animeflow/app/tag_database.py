@@ -48,3 +48,15 @@ def with_other_names(blocklist: Blocklist, config: Mapping[str, Any]) -> Blockli
     if not config["text"].get("database"):
         return blocklist
     return blocklist.extended(tag_database(config, wanted_by="text.database").surfaces())
+
+
+def blocklist_of(config: Mapping[str, Any]) -> Blocklist:
+    """The project's blocklist, with the tags that the config adds and every other name of each."""
+    from ..text.blocklist import Blocklist
+
+    names = (config.get("catalogue") or {}).get("blocklist") or []
+    if not isinstance(names, list):
+        raise ConfigError(
+            f"{names!r} is not a list of tags", where="catalogue.blocklist", do="write [one_tag,another_tag]"
+        )
+    return with_other_names(Blocklist.default().with_tags(names), config)

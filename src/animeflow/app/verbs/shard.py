@@ -41,7 +41,7 @@ def cut(config: dict[str, Any], *, dry_run: bool = False) -> Any:
         told = f"{unknown:,} of {len(chosen):,} pictures are of unknown origin"
         log.info("%s: nobody says that people drew them, and 'animeflow certify' insists on it", told)
     posts = _named(config, list(chosen.posts(val_share=config["catalogue"]["val_share"])))
-    posts = with_machine_tags(config, posts)
+    posts = with_machine_tags(config, posts, keep_list=not dry_run)
     if not chosen.is_trivial:
         log.info("query %s: %s", chosen.query.name, _chosen(chosen))
     if dry_run:
