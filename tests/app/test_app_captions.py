@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,19 @@ def test_its_figures_are_those_of_its_captions(catalogue: Path):
     for kind, number in kinds.items():
         assert f"{kind} {number / 480:.1%}" in said
     assert "tokens of t5: " in said and "lose their end" in said
+
+
+@pytest.mark.usefixtures("untold")
+def test_what_is_missing_is_said_of_the_pictures_and_not_of_a_language(catalogue: Path, tmp_path: Path):
+    table = Catalogue(tmp_path / "catalogue")
+    table.add(replace(post(number), captions={} if number < 30 else post(number).captions) for number in range(120))
+    table.commit()
+    words = ["text=danbooru", "text.kinds={sentence: 1, tags: 0, tags+sentence: 0, sentence+tags: 0}"]
+    said = preview(f"set={tmp_path}", *words, count=1)
+    assert "a sentence was drawn and the picture has none, so tags alone: 25.0%" in said and "missing" not in said
+    said = preview(f"set={catalogue}", *words, "text.languages={ja: 1, en: 0}", count=1)
+    assert "so in English: ja 100.0%" in said and "tags alone" not in said
+    assert "was drawn and" not in preview(f"set={catalogue}", *words, count=1)
 
 
 @pytest.mark.usefixtures("untold")

@@ -184,13 +184,14 @@ def _figures(drawn: Sequence[Any], pictures: int) -> Iterator[str]:
 
     told = count(drawn)
     yield f"{len(drawn):,} captions of {pictures:,} pictures, {len({caption.text for caption in drawn}):,} of them different"
-    for name, label in (
-        ("kinds", "kinds"),
-        ("languages", "languages"),
-        ("missing_languages", "no sentence or translation in"),
-    ):
+    for name in ("kinds", "languages"):
         if told[name]:
-            yield f"  {label}: {_shares(told[name], len(drawn))}"
+            yield f"  {name}: {_shares(told[name], len(drawn))}"
+    others = +told["missing_languages"]
+    if bare := others.pop("en", 0):
+        yield f"  a sentence was drawn and the picture has none, so tags alone: {bare / len(drawn):.1%}"
+    if others:
+        yield f"  drawn in a language that the picture has no words in, so in English: {_shares(others, len(drawn))}"
     if "tags" in told:
         yield "  tags: " + ", ".join(f"{number:,} {word}" for word, number in told["tags"].items())
     if "missing_translations" in told:
