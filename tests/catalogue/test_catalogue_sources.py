@@ -187,7 +187,7 @@ EXPECTED = {  # site: rating, number of general, character, copyright, artist, m
     "yandere": ("general", {"general": 32, "character": 0, "copyright": 0, "artist": 0, "meta": 0}, 54),
     "sankaku": ("general", {"general": 27, "character": 1, "copyright": 1, "artist": 0, "meta": 0}, 20),
     "e621": ("general", {"general": 27, "character": 1, "copyright": 1, "artist": 0, "meta": 3}, 54),
-    "pixiv": ("unknown", {"general": 3, "character": 0, "copyright": 0, "artist": 0, "meta": 0}, None),
+    "pixiv": ("unknown", {"general": 3, "character": 0, "copyright": 0, "artist": 1, "meta": 0}, None),
 }
 
 

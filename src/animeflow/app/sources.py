@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.errors import ConfigError
 from .build import build, choose
+from .tag_database import tag_database
 from .wiring import Config
 
 
@@ -28,7 +29,8 @@ def source(config: Config) -> Any:
     for name in ("root", "posts", "metadata"):
         path = node.get(name)
         if path is not None and not Path(path).exists():
-            raise ConfigError(f"{path} does not exist", where=f"catalogue.{name}", do="give the path of your pictures")
+            what = {"root": "your pictures", "posts": "the table or dump of posts", "metadata": "the file of metadata"}
+            raise ConfigError(f"{path} does not exist", where=f"catalogue.{name}", do=f"give the path of {what[name]}")
 
     def concepts(concepts: Mapping[str, Any]) -> ConceptsSource:
         where = "catalogue.source.concepts"
@@ -57,4 +59,13 @@ def source(config: Config) -> Any:
         "waifuc": WaifucSource,
         "unpacked": UnpackedSource,
     }
-    return choose(kinds, node["source"], where="catalogue.source")
+    return _sorted(choose(kinds, node["source"], where="catalogue.source"), config)
+
+
+def _sorted(found: Any, config: Config) -> Any:
+    """The source, whose unsorted tags get their categories from the database of tags that the config names."""
+    if not (config.get("text") or {}).get("database"):
+        return found
+    from ..catalogue.sources.categories import Sorted
+
+    return Sorted(found, tag_database(config, wanted_by="text.database").category_of_word)

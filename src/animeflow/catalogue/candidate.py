@@ -13,7 +13,8 @@ from ..text.tags import empty_tags
 @dataclass
 class Facts:
     """The part of a Post that does not come from the file's bytes. `surfaces` are all tags as found, for the blocklist only;
-    `source` is the concept of a picture, where it has one, and stands for the adapter's name."""
+    `source` is the concept of a picture, where it has one, and stands for the adapter's name; `unsorted` says that the record names
+    no tag's category, so that all of them are general."""
 
     tags: dict[str, list[str]] = field(default_factory=empty_tags)
     captions: dict[str, str] = field(default_factory=dict)
@@ -32,6 +33,7 @@ class Facts:
     generator: str | None = None
     generation: int | None = None
     parent: str | None = None
+    unsorted: bool = False
 
 
 @dataclass

@@ -156,6 +156,13 @@ class TagDatabase:
         """One of `tags.CATEGORIES`; None for a name that is no tag here."""
         return self._fact("category", name)
 
+    def category_of_word(self, word: str) -> str | None:
+        """The category of a tag by its own name, else that on which all tags agree which the word means; nicknames tell nothing."""
+        if (known := self.category(word)) is not None:
+            return known
+        meant = {match.category for match in self.resolve(word) if match.kind != "nickname"}
+        return meant.pop() if len(meant) == 1 else None
+
     def is_deprecated(self, name: str) -> bool:
         return bool(self._fact("deprecated", name))
 

@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-from ...text.tags import CATEGORY_WORDS, empty_tags, rating_of, split_tags
+from ...text.tags import CATEGORY_WORDS, empty_tags, rating_of, split_tags, to_name
 from ..candidate import Facts
 from .fields import iso_utc, names_in, number, page, parent_of, plain, signs_in
 
@@ -24,6 +24,8 @@ def read_post(record: Mapping[str, Any], site: str, *, before_2022: bool = False
     if site == "gelbooru" and isinstance(record.get("tags"), str):  # its API writes ' as &#039;
         record = {**record, "tags": html.unescape(record["tags"])}
     tags, surfaces = _tags(record)
+    if site == "pixiv" and not tags["artist"] and (artist := _artist(record)):
+        tags["artist"], surfaces = [artist], [*surfaces, artist]
     identity = record.get("id")
     score = next((record[key] for key in ("score", "total_score") if record.get(key) is not None), None)
     created = next((record[key] for key in ("created_at", "create_date", "date") if record.get(key)), None)
@@ -40,6 +42,7 @@ def read_post(record: Mapping[str, Any], site: str, *, before_2022: bool = False
         surfaces=tuple(surfaces),
         evidence=tuple(sign.word for sign in signs),
         parent=parent_of(record),
+        unsorted=not _names_categories(record, site),
     )
 
 
@@ -72,6 +75,21 @@ def _tags(record: Mapping[str, Any]) -> tuple[dict[str, list[str]], list[str]]:
         placed = {name for names in parts.values() for name in names}
         found["general"] += [name for name in every if name not in placed]
     return {category: list(dict.fromkeys(names)) for category, names in found.items()}, list(dict.fromkeys(surfaces))
+
+
+def _names_categories(record: Mapping[str, Any], site: str) -> bool:
+    """Whether the site says of its tags what they are; pixiv's objects are words and their translations."""
+    whole = record.get("tags")
+    objects = isinstance(whole, list) and any(isinstance(tag, Mapping) for tag in whole)
+    told = isinstance(whole, Mapping) or objects or any(key.startswith(_PREFIXES) and record[key] for key in record)
+    return told and site != "pixiv"
+
+
+def _artist(record: Mapping[str, Any]) -> str | None:
+    """Who put a work on pixiv: the name in their address, which stays, else the one that they show."""
+    user = record.get("user")
+    names = [plain(user.get(key)) for key in ("account", "name")] if isinstance(user, Mapping) else []
+    return next((name for said in names if said and (name := to_name(said))), None)
 
 
 def _category(key: str) -> str:

@@ -57,16 +57,17 @@ class GalleryDlSource:
 
     def _without_picture(self, file: Path, present: Files) -> Iterator[Candidate]:
         picture = file.with_suffix("")
-        if picture not in present and (file.suffix.lower() == ".json" or _beside(picture, ".json") not in present):
+        described = present.spelled(_beside(picture, ".json")) is not None
+        if present.spelled(picture) is None and (file.suffix.lower() == ".json" or not described):
             yield Candidate(picture, reason="missing_picture", detail=f"only {file.name} is here")
 
     def _candidate(self, picture: Path, present: Files) -> Candidate:
-        sidecar, tags = _beside(picture, ".json"), _beside(picture, ".txt")
-        if sidecar not in present and tags not in present:
-            return Candidate(picture, reason="missing_metadata", detail=f"no {sidecar.name} beside it")
-        chosen = sidecar if sidecar in present else tags
+        sidecar, tags = (present.spelled(_beside(picture, suffix)) for suffix in (".json", ".txt"))
+        chosen = sidecar or tags
+        if chosen is None:
+            return Candidate(picture, reason="missing_metadata", detail=f"no {picture.name}.json beside it")
         try:
-            facts = self._facts(read_sidecar(sidecar)) if chosen is sidecar else read_tag_file(tags)
+            facts = self._facts(read_sidecar(chosen)) if chosen is sidecar else read_tag_file(chosen)
         except (ValueError, OSError, RecursionError) as error:
             return Candidate(picture, reason="bad_sidecar", detail=f"{chosen.name}: {str(error)[:120]}")
         return Candidate(picture, facts)
@@ -80,7 +81,7 @@ class GalleryDlSource:
         lines = [file for file in files if _is_lines(file)]
         alone = [
             file for file in (files if lines else ())
-            if not _describes(file) and not _is_lines(file) and is_picture(file) and _beside(file, ".json") not in files
+            if not _describes(file) and not _is_lines(file) and is_picture(file) and files.spelled(_beside(file, ".json")) is None
         ]  # fmt: skip
         for file in lines:
             names = _names(picture for picture in alone if picture.is_relative_to(file.parent))
@@ -119,6 +120,7 @@ def read_tag_file(file: Path) -> Facts:
         facts.site, facts.source_id = named.groups()
         facts.url = page(named.group(1), facts.source_id, {})
     tell_origin(facts)
+    facts.unsorted = not any(names for category, names in facts.tags.items() if category != "general")
     return facts
 
 
