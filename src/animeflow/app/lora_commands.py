@@ -123,17 +123,7 @@ def _commands() -> list[tuple[str, str, list[click.Parameter]]]:
         (
             "merge",
             "Add LoRA files to a base, each with a weight (FILE=0.8), or to one file of several without a base.",
-            [
-                click.Argument(["files"], nargs=-1, required=True, metavar="FILE[=WEIGHT]..."),
-                base,
-                family,
-                out,
-                click.Option(
-                    ["--layout"], metavar="NAME", help="Of the merged model; that of the base's family by default."
-                ),
-                click.Option(["--rank"], type=int, help="Of one file of several; the sum of their ranks by default."),
-                click.Option(["--dtype"], default=None, metavar="DTYPE", help="bf16, fp16 or fp32."),
-            ],
+            _merge(base, family, out),
         ),
         (
             "resize",
@@ -146,6 +136,18 @@ def _commands() -> list[tuple[str, str, list[click.Parameter]]]:
                 out,
             ],
         ),
+    ]
+
+
+def _merge(base: click.Parameter, family: click.Parameter, out: click.Parameter) -> list[click.Parameter]:
+    return [
+        click.Argument(["files"], nargs=-1, required=True, metavar="FILE[=WEIGHT]..."),
+        base,
+        family,
+        out,
+        click.Option(["--layout"], metavar="NAME", help="Of the merged model; that of the base's family by default."),
+        click.Option(["--rank"], type=int, help="Of one file of several; the sum of their ranks by default."),
+        click.Option(["--dtype"], default=None, metavar="DTYPE", help="bf16, fp16 or fp32."),
     ]
 
 

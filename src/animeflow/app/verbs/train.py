@@ -121,7 +121,14 @@ def _trainer(config: dict[str, Any], *, fam: Any, overrides: Sequence[str]) -> A
         speed=_speed(settings, fam, calm.index.buckets("train"), steps.micro_batch),
         panel=_panel(config, world),
     )
-    if node["resume"]:
+    _begin(trainer, config, overrides)
+    return trainer
+
+
+def _begin(trainer: Any, config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Go on where there is something to go on with, or start, and write down what was asked for."""
+    place, settings, steps = Workspace.of(config), trainer.settings, trainer.steps
+    if config["train"]["resume"]:
         resumed = trainer.resume()
     else:
         resumed = False
@@ -132,10 +139,9 @@ def _trainer(config: dict[str, Any], *, fam: Any, overrides: Sequence[str]) -> A
         files.write_json(place.run / "command.json", list(overrides))
     log.info(
         "%s %s: %s images, batch %d = %d processes (%s) x %d x %d accumulated, %s",
-        "going on with" if resumed else "training", place.run, f"{settings.images:,}", steps.batch, world,
+        "going on with" if resumed else "training", place.run, f"{settings.images:,}", steps.batch, trainer.parallel.world,
         trainer.parallel.name, steps.micro_batch, steps.accumulation, settings.precision,
     )  # fmt: skip
-    return trainer
 
 
 def _flops(config: Mapping[str, Any], fam: Any, *, over_base: bool) -> Any:
