@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,28 @@ class Files:
             return None
         name = str(path.relative_to(self.root))
         return next((at for at in self._by_name.find(number_of(name)) if self._name(at) == name), None)
+
+    def spelled(self, path: Path) -> Path | None:
+        """The path as it is written here: itself, else one that reads the same. A name from a Mac may have its accents as signs of
+        their own."""
+        if self.find(path) is not None:
+            return path
+        if not path.is_relative_to(self.root) or not self._others:
+            return None
+        name = unicodedata.normalize("NFC", str(path.relative_to(self.root)))
+        places = self._by_reading.find(number_of(name))
+        found = (self._others[at] for at in places)
+        return next((self[at] for at in found if unicodedata.normalize("NFC", self._name(at)) == name), None)
+
+    @cached_property
+    def _others(self) -> array[int]:
+        """Places of names with signs that can be written in several ways."""
+        return array("Q", (at for at in range(len(self)) if not self._name(at).isascii()))
+
+    @cached_property
+    def _by_reading(self) -> Sorted:
+        names = (unicodedata.normalize("NFC", self._name(at)) for at in self._others)
+        return Sorted(np.frombuffer(array("Q", map(number_of, names)), np.uint64))
 
     def _name(self, at: int) -> str:
         return os.fsdecode(bytes(self._names[self._ends[at] : self._ends[at + 1]]))

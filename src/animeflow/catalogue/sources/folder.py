@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import re
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -86,7 +88,7 @@ class FolderSource:
         others = [file for file in files if file.suffix.lower() not in SIDECARS]
         pictures = [file for file in others if is_picture(file) and not file.stem.endswith(MASK)]
         owners = {name for picture in pictures for name in (picture.name, picture.stem)}
-        masked = self._masked(files)
+        masked, texts_of, lonely = self._masked(files), *_owned(texts, owners)
         for file in others:
             if (file.stem.removesuffix(MASK) if file.stem.endswith(MASK) else "") in owners or file.stem in masked:
                 if file.suffix.lower() != ".png":
@@ -96,12 +98,11 @@ class FolderSource:
                 detail = f"no picture is called {file.stem.removesuffix(MASK)}"
                 yield Candidate(file, reason="missing_picture", detail=detail)
             elif file in pictures:
-                yield self._candidate(file, [text for text in texts if _owner(text) in (file.name, file.stem)])
+                yield self._candidate(file, sorted({*texts_of[file.name], *texts_of[file.stem]}))
             else:
                 yield Candidate(file, reason="unknown_format", detail=not_a_picture(file))
-        for text in texts:
-            if _owner(text) not in owners:
-                yield Candidate(text, reason="missing_picture", detail=f"no picture is called {_owner(text)}")
+        for text in lonely:
+            yield Candidate(text, reason="missing_picture", detail=f"no picture is called {_owner(text)}")
 
     def _masked(self, files: list[Path]) -> set[str]:
         """Names and stems of the pictures beside this folder, where it is a folder of masks and so holds none of its own."""
@@ -143,6 +144,23 @@ def _hint(folder: Path) -> None:
             "the number in the name of '%s' is not read: data.loader.repeats={%s: %d} shows its pictures as often, for a concept "
             "of that name", folder.name, name, found[0],
         )  # fmt: skip
+
+
+def _owned(texts: list[Path], owners: set[str]) -> tuple[defaultdict[str, list[Path]], list[Path]]:
+    """Sidecars by the name or stem of their picture, and those that have none. A name from a Mac may have its accents as signs of
+    their own: where none is spelled like the sidecar, one that reads the same is its picture."""
+    found, lonely = defaultdict[str, list[Path]](list), []
+    alike = defaultdict[str, list[str]](list)
+    for name in owners:
+        alike[unicodedata.normalize("NFC", name)].append(name)
+    for text in texts:
+        owner = _owner(text)
+        names = [owner] if owner in owners else alike.get(unicodedata.normalize("NFC", owner), [])
+        for name in names:
+            found[name].append(text)
+        if not names:
+            lonely.append(text)
+    return found, lonely
 
 
 def _owner(text: Path) -> str:

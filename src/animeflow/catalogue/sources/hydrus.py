@@ -58,12 +58,14 @@ class HydrusSource:
         for file in files:
             if file.suffix.lower() in SIDECARS and file.with_suffix("").suffix.lower() in PICTURE_SUFFIXES:
                 other = file.with_suffix(".json" if file.suffix.lower() == ".txt" else ".txt")
-                if file.with_suffix("") not in present and (file.suffix.lower() == ".json" or other not in present):
+                if present.spelled(file.with_suffix("")) is None and (
+                    file.suffix.lower() == ".json" or present.spelled(other) is None
+                ):
                     detail = f"only {file.name} is here"
                     yield Candidate(file.with_suffix(""), reason="missing_picture", detail=detail)
             elif is_picture(file):
-                beside = [file.with_name(file.name + suffix) for suffix in SIDECARS]
-                yield self._candidate(file, [sidecar for sidecar in beside if sidecar in present])
+                beside = (present.spelled(file.with_name(file.name + suffix)) for suffix in SIDECARS)
+                yield self._candidate(file, [sidecar for sidecar in beside if sidecar is not None])
             else:
                 yield Candidate(file, reason="unknown_format", detail=not_a_picture(file))
 

@@ -89,6 +89,7 @@ class ImageFolderSource:
         picture = below(table.parent, name)
         if picture is None:
             return Candidate(here, reason="bad_metadata", detail=f"{name[:200]} leads out of the folder")
+        picture = self._files.spelled(picture) or picture
         if not os.path.isfile(picture):  # a Path raises for a name that is too long
             return Candidate(picture, reason="missing_picture", detail=f"named in {place}, but not here")
         facts = read_row(row, language=self.language, rating=self.rating, origin=self.origin)
