@@ -83,7 +83,7 @@ def test_the_verb_lists_the_short_ones_and_nothing_else(
     words = [f"set={folder.parent}"]
     coverage_verb.run(words, least=5)
     told = capsys.readouterr().out
-    assert "3 of 5 names have 5 pictures or more" in told and "<- enough from here" in told
+    assert "3 of 5 names have 5 pictures or more" in told and "<- enough from 5 on" in told
     listed = [line.split()[0] for line in told.splitlines() if line.startswith("  ") and line.split()[0] in PLANTED]
     assert listed == ["cai", "dot"]
     (tmp_path / "popular.csv").write_text("ayla,800\nnobody,200\n")

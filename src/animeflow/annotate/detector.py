@@ -193,7 +193,7 @@ def divided(
             f"{len(kinds[1])} pictures are known to be machine-made and {len(kinds[0])} not; both have to be {LEAST} at least",
             where="annotate detector",
             why="a detector that learned from fewer finds its own habits",
-            do="decide on more pictures (animeflow decide --reject ... --reason ai), or import some whose origin is known",
+            do="decide on more (animeflow decide --origin ai PICTURE, or human), or import some whose origin is known",
         )
     train, test = [], []
     for uids in kinds:

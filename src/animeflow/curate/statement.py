@@ -105,7 +105,8 @@ class Statement:
             f"{synthetic:,} of {total:,} pictures are known to be synthetic, and {unknown:,} are of unknown origin."
         ]
         parts = [f"{count:,} {WORDS[name]}" for name in WORDS if (count := self.origins.get(name, 0))]
-        lines.append(f"By origin: {', '.join(parts)}.")
+        if parts:
+            lines.append(f"By origin: {', '.join(parts)}.")
         if self.claimed:
             lines.append(
                 f"For {self.claimed:,} of them the origin is what a person says, or whoever named their source; nothing in the "

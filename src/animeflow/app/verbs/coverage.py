@@ -51,7 +51,9 @@ def _histogram(found: Any) -> None:
     heads = [f"{low:,} to {top:,}" if top else f"{low:,} and more" for low, top, _ in rows]
     wide = max(map(len, heads))
     for head, (low, top, count) in zip(heads, rows, strict=True):
-        mark = " <- enough from here" if low <= found.least and (top is None or found.least <= top) else ""
+        mark = (
+            f" <- enough from {found.least:,} on" if low <= found.least and (top is None or found.least <= top) else ""
+        )
         click.echo(f"  {head:>{wide}}  {'█' * round(BAR * count / most):<{BAR}} {count:,}{mark}")
 
 

@@ -60,7 +60,8 @@ def run(
         log.info("%s: %s new of %s decisions", name, f"{len(new):,}", f"{len(other):,}")
     if undo is not None:
         event = book.undo(undo, reviewer=who)
-        log.info("decision %d is taken back (as %d): %s is %s again", undo, event.seq, event.sha256[:12], event.new)
+        now = {"none": "undecided", "flag": "flagged"}.get(event.new, event.new)
+        log.info("decision %d is taken back (as %d): %s is %s again", undo, event.seq, event.sha256[:12], now)
     for event in book.append(decisions, reviewer=who) if decisions else ():
         after = book.state(event.sha256)
         told = f", now disputed: {after.reason}" if after.disputed else ""

@@ -58,6 +58,9 @@ def _propose(found: list[Proposal], out: Path, database: str) -> None:
         raise ConfigError(
             f"there is a file {out}", where="--propose", do="give another name: it may hold what somebody decided"
         )
+    if not found:
+        click.echo("no word may be settled by frequency, so no table was written: docs/tags.md says which may")
+        return
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(COLUMNS)

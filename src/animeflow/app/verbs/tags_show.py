@@ -46,7 +46,7 @@ def describe(database: TagDatabase, word: str) -> dict[str, Any]:
         if database.is_blocked(word):
             raise ConfigError("this word is forbidden, and nothing of it is shown", where="WORD")
         near = did_you_mean(word.replace(" ", "_"), (name for name, _, _ in database.names()))
-        raise ConfigError(f"'{word}' is not known{near}", where="WORD")
+        raise ConfigError(f"'{word}' is not known{near}", where="WORD", do="give a tag or any of its other names")
     tags = [
         {
             "name": match.name,
