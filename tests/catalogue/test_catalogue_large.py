@@ -30,6 +30,7 @@ from animeflow.catalogue.sources import array, dump, matching
 from animeflow.catalogue.sources.danbooru import DanbooruSource
 from animeflow.catalogue.sources.folder import FolderSource
 from animeflow.catalogue.sources.gallery_dl import GalleryDlSource
+from animeflow.catalogue.sources.matching import Names
 from animeflow.catalogue.table import Catalogue
 from animeflow.core.errors import DataError
 from animeflow.core.files import sha256
@@ -373,6 +374,13 @@ def test_of_two_paths_whose_numbers_meet_both_pictures_are_taken(tmp_path: Path,
     assert {number: each.tags["general"] for number, each in posts.items()} == {str(n): [f"tag_{n}"] for n in range(5)}
 
 
+def test_a_post_whose_number_meets_that_of_a_file_does_not_take_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(matching, "number_of", lambda text: 7)
+    made = Files(tmp_path, [tmp_path / f"{number}.png" for number in range(4)])
+    names = Names(made, range(4))
+    assert [names.find({"id": number}) for number in range(6)] == [0, 1, 2, 3, None, None]
+
+
 def test_a_name_that_is_no_utf_8_is_a_key_too():
     shelf, name = Shelf(), os.fsdecode(b"b/\xff.png")
     shelf.put([name], {"n": 1})
@@ -459,6 +467,7 @@ from pathlib import Path
 from animeflow.catalogue import ingest, looks, seen, beside
 from animeflow.catalogue.sources.folder import FolderSource
 from animeflow.catalogue.sources.gallery_dl import GalleryDlSource
+from animeflow.catalogue.sources.matching import Names
 from animeflow.catalogue.table import Catalogue
 ingest.WINDOW, ingest.COMMIT_EVERY, ingest.COMMIT_AT_LEAST_EVERY, looks.MOST, seen.MOST, beside.FAN = 2, 6, 6, 3, 3, 2
 print("begun", flush=True)
