@@ -42,12 +42,14 @@ class Candidate:
 
     Attributes:
         path: the picture's file, or what stands for it (a sidecar, "post 17") when `reason` says that there is none.
+        md5: of the file that the record is about, where it says so: the name alone may have brought the two together.
     """
 
     path: Path
     facts: Facts = field(default_factory=Facts)
     reason: str | None = None
     detail: str = ""
+    md5: str | None = None
 
 
 class Source(Protocol):

@@ -40,6 +40,7 @@ class Checked:
     print: Packed = b""  # a packed Fingerprint
     signs: tuple[str, ...] = ()  # words of the Signs of its origin, strongest first
     measures: tuple[tuple[str, float], ...] = ()  # what the screen measured, for queues: ("tiled", 0.03)
+    md5: str = ""  # of a picture, for records that name it; "" where an earlier version looked
 
 
 def check(path: str, limits: Limits) -> Checked:
@@ -64,7 +65,7 @@ def check(path: str, limits: Limits) -> Checked:
     return Checked(
         digest, len(data), time, facts.height, facts.width, facts.format, facts.notes + unread,
         print=fingerprint(picture).pack(), signs=tuple(sign.word for sign in signs),
-        measures=measures(picture),
+        measures=measures(picture), md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from .origin import origin_of
 from .own import OwnSamples
 from .post import Post, uid_of
 from .reading import read_file, size_and_time
+from .refusals import Refusals
 from .said import Said, Statement, joined, origin_by
 from .seen import Seen
 from .split import split_of
@@ -33,6 +34,7 @@ from .table import Catalogue, Rejection
 
 WINDOW = 2048
 COMMIT_EVERY = 32_768  # found between two commits, at least
+BYTES_DIFFER = "name matches, bytes differ"
 WITHDRAWN = "another source"  # so is listed what another source's words put out, until its own source is read again
 COMMIT_AT_LEAST_EVERY = 262_144  # what changed since the last one is in memory
 
@@ -154,6 +156,8 @@ class _Run:
         self.said = Said(catalogue.folder / "said.sqlite", name, lambda: catalogue.iterate("origin <> 'unknown'"))
         self.new_from, self.saved_at = len(catalogue), 0
         self.paths = Texts()
+        self.noted = Refusals(catalogue.folder / "noted.jsonl")  # taken all the same
+        self.noted.forget(name)
         self.elsewhere, self.forbidden = Aside(), Aside()
 
     def save(self, *, final: bool = False) -> None:
@@ -201,6 +205,10 @@ class _Run:
                 self._reject(candidate, "own_sample", f"drawn by a run of ours: {drawn}")
                 continue
             self.report.notes.update(checked.notes)
+            if candidate.md5 and checked.md5 not in ("", candidate.md5):  # resized, or of another post
+                self.report.notes[BYTES_DIFFER] += 1
+                path = _storable(self.catalogue.stored_path(candidate.path))
+                self.noted.add(Rejection(path, "bytes_differ", f"its record has the md5 {candidate.md5}", self.name))
             self._add(candidate, checked, decoded=i in results)
 
     def _refuse(self, candidate: Candidate) -> str | None:
@@ -315,6 +323,8 @@ class _Run:
         if len(changed):
             self.catalogue.commit()
         self.said.settle()
+        if self.report.notes[BYTES_DIFFER] or self.noted.file.exists():
+            self.noted.write()
 
     def _withdraw(self, post: Post) -> None:
         is_new = self.catalogue.number_of(post.sha256) >= self.new_from

@@ -33,7 +33,9 @@ RULES = 2  # raise when `check` judges the same bytes in another way
 
 OLDER = "seen.parquet"  # the cache's name and form before; it is read once
 _FIELDS = tuple(field.name for field in dataclasses.fields(Checked))
+LATER = ("md5",)  # columns that caches of before have not: an empty text stands for them
 _LISTS = ("notes", "signs", "measures")
+_COLUMNS = ["place", "path", "rules", *_FIELDS]
 # Rows lie in the order in which they came, which is that of the source, so that neighbours are read together; `place` is short,
 # so that all of it fits into the memory that a run may use.
 _SCHEMA = f"""
@@ -133,7 +135,7 @@ class Seen:
     def _take_over(self, older: Path) -> None:
         """What a run of an earlier version kept; where it cannot be read, nothing was kept."""
         with contextlib.suppress(pa.ArrowException, OSError), pq.ParquetFile(older) as table:
-            if {"path", "rules", *_FIELDS} <= set(table.schema_arrow.names):
+            if {*_COLUMNS} - {"place", *LATER} <= set(table.schema_arrow.names):
                 self._write(_rows(table))
         older.unlink(missing_ok=True)
 
@@ -147,7 +149,11 @@ def _open(file: Path) -> sqlite3.Connection:
             found = [row[1] for row in database.execute("pragma table_info(seen)")]
             if not found:
                 database.executescript(_SCHEMA)
-            if not found or found == ["place", "path", "rules", *_FIELDS]:
+            if found and found == [name for name in _COLUMNS if name not in LATER]:
+                for name in LATER:
+                    database.execute(f"alter table seen add column {name} default ''")
+                    found.append(name)
+            if not found or found == _COLUMNS:
                 return database
         except sqlite3.OperationalError as error:  # a full disk, a folder that cannot be written
             database.close()
@@ -197,5 +203,7 @@ def _checked(row: dict[str, Any]) -> Checked:
 def _rows(table: pq.ParquetFile) -> Iterator[tuple[str, str, Checked]]:
     for batch in table.iter_batches(_BATCH, use_threads=False):
         for row in batch.to_pylist():
-            facts: dict[str, Any] = {name: tuple(row[name]) if name in _LISTS else row[name] for name in _FIELDS}
+            facts: dict[str, Any] = {
+                name: tuple(row[name]) if name in _LISTS else row[name] for name in _FIELDS if name in row
+            }
             yield row["path"], row["rules"], Checked(**facts)

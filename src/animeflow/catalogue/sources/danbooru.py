@@ -71,7 +71,7 @@ class DanbooruSource:
             return Candidate(self.root / record.place, reason="bad_metadata", detail=f"{record.place}: {problem}")
         if (file := self._found.get(number, self._files)) is not None:
             site = self._site(post) or self.site
-            return Candidate(file, read_post(post, site, before_2022=self.before_2022))
+            return Candidate(file, read_post(post, site, before_2022=self.before_2022), md5=md5_of(post))
         named = md5_of(post) is not None
         detail = "no file with its md5, id or path" if named else "the post names no file (restricted or deleted)"
         return Candidate(place, reason="missing_picture", detail=detail)

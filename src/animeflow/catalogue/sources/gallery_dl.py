@@ -49,7 +49,7 @@ class GalleryDlSource:
             if _describes(file):
                 yield from self._without_picture(file, present)
             elif (record := told.get(str(file))) is not None:
-                yield Candidate(file, self._facts(record["value"]))
+                yield Candidate(file, self._facts(record["value"]), md5=md5_of(record["value"]))
             elif is_picture(file):
                 yield self._candidate(file, present)
             else:
@@ -67,10 +67,11 @@ class GalleryDlSource:
         if chosen is None:
             return Candidate(picture, reason="missing_metadata", detail=f"no {picture.name}.json beside it")
         try:
-            facts = self._facts(read_sidecar(chosen)) if chosen is sidecar else read_tag_file(chosen)
+            record = read_sidecar(chosen) if chosen is sidecar else None
+            facts = read_tag_file(chosen) if record is None else self._facts(record)
         except (ValueError, OSError, RecursionError) as error:
             return Candidate(picture, reason="bad_sidecar", detail=f"{chosen.name}: {str(error)[:120]}")
-        return Candidate(picture, facts)
+        return Candidate(picture, facts, md5=record and md5_of(record))
 
     def _facts(self, record: Mapping[str, Any]) -> Facts:
         return read_post(record, record["category"], before_2022=self.before_2022)
