@@ -71,7 +71,7 @@ class GalleryDlSource:
             facts = read_tag_file(chosen) if record is None else self._facts(record)
         except (ValueError, OSError, RecursionError) as error:
             return Candidate(picture, reason="bad_sidecar", detail=f"{chosen.name}: {str(error)[:120]}")
-        return Candidate(picture, facts, md5=record and md5_of(record))
+        return Candidate(picture, facts, md5=None if record is None else md5_of(record))
 
     def _facts(self, record: Mapping[str, Any]) -> Facts:
         return read_post(record, record["category"], before_2022=self.before_2022)
