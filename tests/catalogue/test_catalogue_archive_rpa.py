@@ -180,6 +180,27 @@ def hostile(mark: Path) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.parametrize("protocol", range(6))
+def test_bytes_are_read_in_every_protocol(protocol):
+    said = {"a.png": [(1, 2, b""), (3, 4, b"")], "b.png": [(5, 6, bytes(range(256)))], "c.png": [(7, 8, b"")]}
+    assert loads(pickle.dumps(said, protocol), where="x", max_opcodes=1000) == said
+
+
+def test_only_bytes_are_spelled_by_calls():
+    empty, latin = b"c__builtin__\nbytes\n", b"c_codecs\nencode\n"
+    for body in (
+        empty + b"(K\x05tR",  # bytes(5)
+        empty + b"(X\x01\0\0\0aX\x06\0\0\0latin1tR",
+        latin + b")R",
+        latin + b"(X\x01\0\0\0aX\x05\0\0\0rot13tR",
+        latin + b"(X\x02\0\0\0\xc4\x80X\x06\0\0\0latin1tR",  # no sign of latin-1
+        b"K\x01" + b")R",
+        b"c__builtin__\nexec\n(X\x01\0\0\0atR",
+    ):
+        with pytest.raises(BrokenArchive):
+            loads(b"\x80\x02" + body + b".", where="x", max_opcodes=1000)
+
+
 def test_a_pickle_that_calls_is_refused_and_calls_nothing(tmp_path):
     mark = tmp_path / "harm"
     for name, data in hostile(mark).items():

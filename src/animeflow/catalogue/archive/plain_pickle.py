@@ -1,12 +1,14 @@
 """Pickles that hold data and nothing else: dicts, lists, tuples, text, bytes, whole numbers. Knows opcodes; runs nothing.
 
 Python's own unpickler is a small machine that calls what a file names. This one has no opcode that could call, import or look up
-anything: a pickle with one of those is refused at that opcode. What one may cost is bounded by opcodes, depth and memory slots.
+anything: a pickle with one of those is refused at that opcode. Two spellings of bytes look like calls, and are read as what they say:
+Python 3 writes bytes so for Python 2. What one may cost is bounded by opcodes, depth and memory slots.
 """
 
 from __future__ import annotations
 
 import pickletools
+from dataclasses import dataclass
 from typing import Any
 
 from .caps import BrokenArchive
@@ -24,7 +26,16 @@ CALLS = frozenset(
 PROTOCOL = 5  # the newest there is
 MAX_STACK = 100_000
 MAX_DIGITS = 40  # of a number: offsets have 16
+# Protocol 2 has no bytes: Python 3 writes b"" as `__builtin__.bytes()` and others as `_codecs.encode(TEXT, "latin1")`.
+NO_BYTES, ENCODED = "__builtin__ bytes", "_codecs encode"
 _MARK = object()
+
+
+@dataclass(frozen=True)
+class _Spelled:
+    """What such bytes begin with. Nothing is looked up by it."""
+
+    name: str
 
 
 def loads(data: bytes, *, where: str, max_opcodes: int) -> Any:
@@ -59,14 +70,18 @@ class _Machine:
         return self.stack[0]
 
     def step(self, name: str, argument: Any) -> bool:
-        if name in CALLS:
+        if name == "GLOBAL" and argument in (NO_BYTES, ENCODED):
+            self.stack.append(_Spelled(argument))
+        elif name == "REDUCE" and len(self.stack) > 1 and isinstance(self.stack[-2], _Spelled):
+            self.spell()
+        elif name in CALLS:
             raise _refused(
                 self.where, f"it would run code ({name}{'' if argument is None else f' {str(argument)[:80]!r}'})",
                 "the index of an archive holds names and numbers only; this file may be meant to do harm",
             )  # fmt: skip
-        if name == "PROTO" and argument > PROTOCOL:
+        elif name == "PROTO" and argument > PROTOCOL:
             raise ValueError(f"pickle protocol {argument}")
-        if name in CONSTANTS:
+        elif name in CONSTANTS:
             if isinstance(argument, int) and abs(argument) >= 10**MAX_DIGITS:
                 raise ValueError("a number too large for any file")
             self.stack.append(argument)
@@ -81,6 +96,17 @@ class _Machine:
         if len(self.stack) > MAX_STACK:
             raise ValueError("its stack is too deep")
         return False
+
+    def spell(self) -> None:
+        """Put bytes in the place of how protocol 2 spells them."""
+        how, said = self.pop(2)
+        match said:
+            case () if how.name == NO_BYTES:
+                self.stack.append(b"")
+            case (str(text), "latin1") if how.name == ENCODED:
+                self.stack.append(text.encode("latin-1"))
+            case _:
+                raise ValueError("a spelling of bytes that is none")
 
     def since_mark(self) -> list[Any]:
         at = len(self.stack) - 1
