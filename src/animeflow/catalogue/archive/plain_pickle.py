@@ -1,8 +1,8 @@
 """Pickles that hold data and nothing else: dicts, lists, tuples, text, bytes, whole numbers. Knows opcodes; runs nothing.
 
 Python's own unpickler is a small machine that calls what a file names. This one has no opcode that could call, import or look up
-anything: a pickle with one of those is refused at that opcode. Two spellings of bytes look like calls, and are read as what they say:
-Python 3 writes bytes so for Python 2. What one may cost is bounded by opcodes, depth and memory slots.
+anything: a pickle with one of those is refused at that opcode. Two spellings of bytes look like calls and are read as what they
+say: Python 3 writes bytes so for Python 2. What one may cost is bounded by opcodes, depth and memory slots.
 """
 
 from __future__ import annotations
