@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,10 @@ def test_a_catalogue_is_as_a_plain_dictionary_would_be(tmp_path: Path, monkeypat
             assert catalogue.path_of(sha) == each.path and catalogue.sha_at(each.path) == sha
     catalogue.commit()
     assert {p.sha256: p for p in Catalogue(folder).posts()} == wanted
+    some = [p for p in wanted.values() if draw.random() < 0.6]
+    counts = Catalogue(folder).counts(np.array([p.uid for p in some], np.int64))
+    for name, counted in counts.items():
+        assert counted == Counter(getattr(p, name) for p in some)
 
 
 def catalogue_order(catalogue: Catalogue, wanted: dict[str, Post]) -> list[Post]:

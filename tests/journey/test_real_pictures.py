@@ -251,7 +251,9 @@ def test_a_short_run_stays_finite_and_leaves_checkpoint_and_record(journey: Jour
     assert images == 48 and all(bool(torch.isfinite(p).all()) for p in fam.backbone().parameters())
     record = files.read_json(journey.run / "record.json")
     assert record["images_seen"] == 48 and record["parts"]["codec"] == fam.codec().fingerprint
-    reasons = Manifest.read(journey.set / "shards").reasons
+    shards = Manifest.read(journey.set / "shards")
+    assert sum(record["data"]["origins"].values()) == shards.written < shards.found, "it tells of pictures left out"
+    reasons = shards.reasons
     assert {reason: record["data"]["rejected"][reason] for reason in reasons} == reasons
 
 

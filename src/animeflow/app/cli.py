@@ -72,7 +72,8 @@ def execute(
     **options: Any,
 ) -> int:
     """Run one verb with its own options and turn errors into exit codes: 0 done, 2 something the user can mend, 1 a bug (with its
-    traceback), 75 stopped by a signal with all saved (sysexits' EX_TEMPFAIL: start it again and it goes on)."""
+    traceback) or a set that `certify` does not vouch for, 75 stopped by a signal with all saved (sysexits' EX_TEMPFAIL: start it
+    again and it goes on)."""
     from ..core import log
 
     log.setup()

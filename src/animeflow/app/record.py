@@ -6,7 +6,7 @@ import os
 import platform
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def record_of(config: Mapping[str, Any], trainer: Any, fam: Any, steps: Any, ass
         "hardware": _hardware(trainer.device.type, trainer.parallel.world),
         "seconds": seconds,
         "device_hours": round(seconds * trainer.parallel.world / 3600, 4),
-        "data": _data_record(place, buckets, manifest) | _caption_record(assemble) | _repeats(config),
+        "data": _data_record(place, buckets, manifest, assemble.index.uids) | _caption_record(assemble) | _repeats(config),
         "caption_policy": dict(config["text"]),
         "prompts": [_as_caption(config, prompt) for prompt in example_prompts(config, 3)],
         "sampling": sampling_of(config, fam),
@@ -133,13 +133,17 @@ def _as_caption(config: Mapping[str, Any], prompt: str) -> str:
     return plain(prompt) if has_emphasis(config) else prompt
 
 
-def _data_record(place: Workspace, buckets: Mapping[str, int], manifest: Any) -> dict[str, Any]:
+def _data_record(place: Workspace, buckets: Mapping[str, int], manifest: Any, uids: Sequence[int]) -> dict[str, Any]:
+    import numpy as np
+
     from ..catalogue.table import Catalogue
 
+    scales = [1.0] if manifest is None else manifest.config.get("shard", {}).get("scales", [1.0])
     record: dict[str, Any] = {"images": sum(buckets.values()), "buckets": dict(buckets)}
     if (place.catalogue / "manifest.json").is_file():
         catalogue = Catalogue(place.catalogue)
-        summary = catalogue.summary()
+        # Of the pictures that the set has; a set without their whole size names none of the catalogue's, and tells of all.
+        summary = catalogue.counts(np.asarray(uids, np.int64)) if 1.0 in scales else catalogue.summary()
         record |= {f"{k}s": summary[k] for k in ("source", "origin", "rating") if k in summary}
         record["catalogue_hash"] = files.sha256_file(place.catalogue / "catalogue.parquet")[:32]
         rejected: dict[str, int] = {}
@@ -152,7 +156,6 @@ def _data_record(place: Workspace, buckets: Mapping[str, int], manifest: Any) ->
     if manifest is not None:
         record["manifest_hash"] = manifest.samples
         record["rejected"] = record.get("rejected", {}) | manifest.reasons
-        scales = manifest.config.get("shard", {}).get("scales", [1.0])
         pictures = manifest.found // len(scales)  # it counts a picture at every scale
         record["counts"] = {"catalogue": pictures, "sharded": manifest.written, "train": sum(buckets.values())}
     return record

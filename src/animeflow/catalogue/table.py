@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -229,6 +230,16 @@ class Catalogue:
             asked = batch["uid"].to_numpy()
             found = uids[np.searchsorted(uids, asked).clip(max=len(uids) - 1)] == asked
             yield from map(Post.from_row, batch.take(pa.array(np.flatnonzero(found))).to_pylist())
+
+    def counts(self, uids: NDArray[np.int64]) -> dict[str, dict[str, int]]:
+        """How many of the posts with these uids have which source, rating, origin, split and format, as last committed."""
+        wanted, counts = pa.array(uids), {name: Counter[str]() for name in COUNTED}
+        for batch in self._batches():
+            of_these = batch.filter(pc.is_in(batch["uid"], wanted))
+            for name, counter in counts.items():
+                for entry in pc.value_counts(of_these[name]).to_pylist():
+                    counter[entry["values"]] += entry["counts"]
+        return {name: dict(sorted(counter.items())) for name, counter in counts.items()}
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         if self._file("catalogue.parquet").exists():
