@@ -77,6 +77,7 @@ def test_a_dry_run_foretells_kept_and_rejected(words: list[str], caplog: pytest.
     with caplog.at_level(logging.INFO, logger="animeflow"):
         cut(config)
     real = [record.getMessage() for record in caplog.records if record.name == "animeflow.app.verbs.shard"]
-    assert dry[:-1] == real[:-1] and len(dry) == 3
+    assert dry[:-1] == real[:-1] and len(dry) == 4
+    assert "of unknown origin" in dry[0]
     assert dry[-1] == "5 in = 2 that would be decoded and written + 3 rejected (too_small 2, too_cropped 1)"
     assert real[-1] == dry[-1].replace("that would be decoded and written", "written")
